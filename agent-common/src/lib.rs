@@ -1,0 +1,7 @@
+//! Types and pure functions that both sides of the kernel boundary share: what the programs in `agent-ebpf` write and the
+//! agent reads. Nothing here allocates or does I/O.
+#![no_std]
+
+pub mod frame;
+pub mod limits;
+pub mod outcome;
