@@ -1,5 +1,7 @@
 //! One frame of a stack as it leaves the kernel.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// What a frame is and thereby how its two numbers are read. The numbers are the wire between kernel and user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -8,11 +10,12 @@ pub enum FrameKind {
     Kernel = 1,
     /// Code of a file: `executable` is the agent's id of the file, `address` the offset in the file.
     Native = 2,
-    /// User memory that no known file mapping holds: `address` is absolute in the process.
+    /// User memory that no known file mapping holds: `address` is absolute in the process, `executable` the generation of
+    /// the process's mapping list, or the pid where the kernel has no list of that process.
     Address = 3,
-    /// A frame of an interpreter (none yet).
+    /// A frame of an interpreter.
     Interpreter = 4,
-    /// Code that a JIT compiler wrote (none leaves the kernel as such yet; user space gives the kind).
+    /// Code that a JIT compiler wrote; user space gives this kind.
     Jit = 5,
 }
 
@@ -27,5 +30,32 @@ impl FrameKind {
             5 => Self::Jit,
             _ => return None,
         })
+    }
+}
+
+/// A frame on the wire. Callers' addresses point into the call instruction: return address minus one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RawFrame {
+    /// A [`FrameKind`] in the low byte; the rest is zero.
+    pub kind: u32,
+    /// Read according to `kind`.
+    pub executable: u32,
+    /// Read according to `kind`.
+    pub address: u64,
+}
+
+const _: () = assert!(size_of::<RawFrame>() == 16);
+
+impl RawFrame {
+    /// A frame of that kind.
+    #[inline(always)]
+    pub const fn new(kind: FrameKind, executable: u32, address: u64) -> Self {
+        Self { kind: kind as u32, executable, address }
+    }
+
+    /// What kind of frame it is; `None` when the number is none of ours.
+    pub const fn kind(&self) -> Option<FrameKind> {
+        if self.kind > 255 { None } else { FrameKind::from_u8(self.kind as u8) }
     }
 }

@@ -3,5 +3,9 @@
 #![no_std]
 
 pub mod frame;
+pub mod hash;
 pub mod limits;
+pub mod mapping;
 pub mod outcome;
+pub mod sample;
+pub mod unwind;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agent_common::limits::COMM_LEN;
 use agent_common::outcome::UnwindOutcome;
+pub use agent_common::sample::SampleType;
 
 use crate::process::{Executable, Process};
 
@@ -31,12 +32,6 @@ pub struct Stack {
     pub outcome: UnwindOutcome,
 }
 
-/// What a sample's value counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SampleType {
-    /// Time on a CPU, value in nanoseconds.
-    OnCpu,
-}
 
 /// Samples of one window that are equal in everything that labels are made of.
 #[derive(Clone, Debug)]
