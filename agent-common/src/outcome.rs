@@ -104,3 +104,8 @@ impl Loss {
         }
     }
 }
+
+/// Index in the map `COUNTERS` of the number of samples taken. The losses' numbers are the indices before it.
+pub const CAPTURED_COUNTER: u32 = Loss::ALL.len() as u32;
+/// Entries of the map `COUNTERS`.
+pub const N_COUNTERS: u32 = CAPTURED_COUNTER + 1;

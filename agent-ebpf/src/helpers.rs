@@ -1,0 +1,256 @@
+//! The kernel's helpers as safe functions.
+#![expect(unsafe_code, reason = "helpers take raw pointers; each call says why its pointers are good")]
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr::addr_of;
+
+use agent_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES};
+use agent_common::mapping::ProcessMappings;
+use agent_common::sample::SampleRecord;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::generated;
+use aya_ebpf::programs::PerfEventContext;
+
+use crate::maps::{self, Scratch};
+
+/// `BPF_RB_NO_WAKEUP`: user space reads on a timer.
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`: the ring fills faster than the timer goes.
+const FORCE_WAKEUP: u64 = 2;
+/// `BPF_RB_AVAIL_DATA`: what `bpf_ringbuf_query` is asked for.
+const AVAIL_DATA: u64 = 0;
+/// Size of a kernel stack on `x86_64` (`THREAD_SIZE` without KASAN).
+const KERNEL_STACK_LEN: u64 = 16 * 1024;
+/// Bits of `cs` that hold the privilege level; 3 is user mode.
+const PRIVILEGE_MASK: u64 = 3;
+
+/// The registers of user space that a walk starts from.
+pub(crate) struct Registers {
+    pub(crate) instruction_pointer: u64,
+    pub(crate) stack_pointer: u64,
+    pub(crate) frame_pointer: u64,
+    /// The thread is inside a system call.
+    pub(crate) in_syscall: bool,
+}
+
+/// pid (upper half) and tid (lower half); 0 for idle tasks.
+#[inline(always)]
+pub(crate) fn pid_tgid() -> u64 {
+    // SAFETY: takes nothing.
+    unsafe { generated::bpf_get_current_pid_tgid() }
+}
+
+/// The CPU that this runs on.
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: takes nothing.
+    unsafe { generated::bpf_get_smp_processor_id() }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+#[inline(always)]
+pub(crate) fn monotonic_ns() -> u64 {
+    // SAFETY: takes nothing.
+    unsafe { generated::bpf_ktime_get_ns() }
+}
+
+/// The current task's cgroup v2 id.
+#[inline(always)]
+pub(crate) fn cgroup_id() -> u64 {
+    // SAFETY: takes nothing.
+    unsafe { generated::bpf_get_current_cgroup_id() }
+}
+
+/// The current thread's name.
+#[inline(always)]
+pub(crate) fn comm(comm: &mut [u8; COMM_LEN]) {
+    // SAFETY: the pointer and the length are one array's. The helper fills it with NULs when it fails.
+    unsafe { generated::bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+}
+
+/// The epoch that user space has set last.
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    maps::EPOCH.get(0).copied().unwrap_or(0)
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(index: u32) {
+    if let Some(counter) = maps::COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the element is this CPU's alone.
+        unsafe { *counter = (*counter).wrapping_add(1) };
+    }
+}
+
+/// Goes on in another program; comes back only if that slot is empty.
+#[inline(always)]
+pub(crate) fn tail_call(ctx: &PerfEventContext, slot: u32) {
+    // SAFETY: nothing here is to be dropped.
+    unsafe { maps::PROGRAMS.tail_call(ctx, slot) };
+}
+
+/// Whether the sample hit user space.
+#[inline(always)]
+pub(crate) fn is_user_mode(ctx: &PerfEventContext) -> bool {
+    // SAFETY: the context is the kernel's `bpf_perf_event_data`. Volatile, so that loads from the context are not merged
+    // with loads from other memory, which the verifier refuses.
+    let cs = unsafe { addr_of!((*ctx.ctx).regs.cs).read_volatile() };
+    cs & PRIVILEGE_MASK == PRIVILEGE_MASK
+}
+
+/// The registers that user space has, or had when it entered the kernel; `None` for kernel threads.
+#[inline(always)]
+pub(crate) fn user_registers(ctx: &PerfEventContext) -> Option<Registers> {
+    if is_user_mode(ctx) {
+        // SAFETY: as in `is_user_mode`.
+        let regs = unsafe { addr_of!((*ctx.ctx).regs) };
+        return Some(registers(regs, false));
+    }
+    let saved = MaybeUninit::<pt_regs>::uninit();
+    let regs = if maps::TASK_STACK_OFFSET.load() == 0 { regs_by_helper() } else { regs_by_stack(&saved)? };
+    // SAFETY: points to a whole `pt_regs`.
+    let (cs, orig_rax) = unsafe { (addr_of!((*regs).cs).read_volatile(), addr_of!((*regs).orig_rax).read_volatile()) };
+    // A kernel thread has no user registers: the place is zero. In a system call `orig_rax` is its number, else negative.
+    (cs & PRIVILEGE_MASK == PRIVILEGE_MASK).then(|| registers(regs, orig_rax.cast_signed() >= 0))
+}
+
+#[inline(always)]
+fn registers(regs: *const pt_regs, in_syscall: bool) -> Registers {
+    // SAFETY: the caller's pointer is to a whole `pt_regs`; volatile as in `is_user_mode`.
+    unsafe {
+        Registers {
+            instruction_pointer: addr_of!((*regs).rip).read_volatile(),
+            stack_pointer: addr_of!((*regs).rsp).read_volatile(),
+            frame_pointer: addr_of!((*regs).rbp).read_volatile(),
+            in_syscall,
+        }
+    }
+}
+
+/// Kernels from 5.15 tell where a task's user registers are.
+#[inline(always)]
+fn regs_by_helper() -> *const pt_regs {
+    // SAFETY: the current task is alive while it runs.
+    unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) as *const pt_regs }
+}
+
+/// Older kernels: they are the last thing on the task's kernel stack (`task_pt_regs` in `arch/x86/include/asm/processor.h`).
+#[inline(always)]
+fn regs_by_stack(saved: &MaybeUninit<pt_regs>) -> Option<*const pt_regs> {
+    let mut stack = 0u64;
+    // SAFETY: reads the pointer `stack` of the current task; the helper checks the address.
+    let task = unsafe { generated::bpf_get_current_task() };
+    read_kernel((&raw mut stack).cast(), 8, task.wrapping_add(maps::TASK_STACK_OFFSET.load()))?;
+    let top = stack.wrapping_add(KERNEL_STACK_LEN - size_of::<pt_regs>() as u64);
+    read_kernel(saved.as_ptr().cast_mut().cast(), size_of::<pt_regs>() as u32, top)?;
+    Some(saved.as_ptr())
+}
+
+#[inline(always)]
+fn read_kernel(to: *mut c_void, len: u32, from: u64) -> Option<()> {
+    // SAFETY: the callers give memory of that length; the helper checks the source.
+    let result = unsafe { generated::bpf_probe_read_kernel(to, len, from as *const c_void) };
+    (result == 0).then_some(())
+}
+
+/// Two words of the current process's memory; `None` where they are not resident.
+#[inline(always)]
+pub(crate) fn read_user_pair(address: u64) -> Option<[u64; 2]> {
+    let mut pair = MaybeUninit::<[u64; 2]>::uninit();
+    // SAFETY: the pointer and the length are one array's; the helper checks the source.
+    let result = unsafe { generated::bpf_probe_read_user(pair.as_mut_ptr().cast(), 16, address as *const c_void) };
+    // SAFETY: the helper has filled it.
+    (result == 0).then(|| unsafe { pair.assume_init() })
+}
+
+/// The kernel stack's addresses, leaf first; how many, or `None` on error.
+#[inline(always)]
+pub(crate) fn kernel_stack(ctx: &PerfEventContext, addresses: &mut [u64; MAX_KERNEL_FRAMES + 1]) -> Option<usize> {
+    let len = MAX_KERNEL_FRAMES as u32 * 8;
+    // SAFETY: the pointer and the length are one array's.
+    let bytes = unsafe { generated::bpf_get_stack(ctx.as_ptr(), addresses.as_mut_ptr().cast(), len, 0) };
+    (bytes >= 0).then_some((bytes as usize / 8).min(MAX_KERNEL_FRAMES))
+}
+
+/// Wakes user space only when it would come too late by itself.
+#[inline(always)]
+fn ring_flags() -> u64 {
+    // SAFETY: the pointer is the ring's.
+    let unread = unsafe { generated::bpf_ringbuf_query(addr_of!(maps::RECORDS).cast_mut().cast(), AVAIL_DATA) };
+    if unread >= maps::WAKEUP_BYTES.load() { FORCE_WAKEUP } else { NO_WAKEUP }
+}
+
+/// Puts a sample's record into the ring; false when it has no room.
+#[inline(always)]
+pub(crate) fn output(sample: &SampleRecord) -> bool {
+    output_prefix(sample, size_of::<SampleRecord>())
+}
+
+/// Puts the first `len` bytes of a record into the ring; false when it has no room.
+#[inline(always)]
+pub(crate) fn output_prefix<T>(record: &T, len: usize) -> bool {
+    let ring = addr_of!(maps::RECORDS).cast_mut().cast();
+    let data = core::ptr::from_ref(record).cast_mut().cast();
+    // SAFETY: the caller's length is within the record, which the verifier checks as well.
+    unsafe { generated::bpf_ringbuf_output(ring, data, len as u64, ring_flags()) == 0 }
+}
+
+/// Reads a number that other CPUs may write meanwhile.
+#[inline(always)]
+pub(crate) fn load(slot: *const u64) -> u64 {
+    // SAFETY: points into a map; eight aligned bytes are read at once.
+    unsafe { slot.read_volatile() }
+}
+
+/// Writes a number that other CPUs may read meanwhile.
+#[inline(always)]
+pub(crate) fn store(slot: *mut u64, value: u64) {
+    // SAFETY: points into a map; eight aligned bytes are written at once.
+    unsafe { slot.write_volatile(value) };
+}
+
+/// Reads a field that may have changed since it was read before.
+#[inline(always)]
+pub(crate) fn read_again(field: &u32) -> u32 {
+    // SAFETY: a reference is valid.
+    unsafe { core::ptr::from_ref(field).read_volatile() }
+}
+
+/// What a step of a loop works on. Pointers only: numbers in here would multiply the verifier's states.
+#[repr(C)]
+pub(crate) struct Context {
+    scratch: *mut Scratch,
+    process: *const ProcessMappings,
+}
+
+impl Context {
+    /// Without a process only steps that do not ask for it may run.
+    #[inline(always)]
+    pub(crate) fn new(scratch: &mut Scratch, process: Option<&ProcessMappings>) -> Self {
+        Self { scratch, process: process.map_or(core::ptr::null(), core::ptr::from_ref) }
+    }
+
+    /// The sample.
+    #[inline(always)]
+    pub(crate) fn scratch<'a>(context: *mut Self) -> &'a mut Scratch {
+        // SAFETY: `repeat` gives steps the context that `new` made, one step at a time.
+        unsafe { &mut *(*context).scratch }
+    }
+
+    /// The process's mapping list.
+    #[inline(always)]
+    pub(crate) fn process<'a>(context: *mut Self) -> &'a ProcessMappings {
+        // SAFETY: as above; the caller knows that there is one.
+        unsafe { &*(*context).process }
+    }
+}
+
+/// Runs `body` up to `n` times, until it gives something but 0 (`bpf_loop`).
+#[inline(always)]
+pub(crate) fn repeat(n: u32, body: extern "C" fn(u32, *mut Context) -> u64, context: &mut Context) {
+    // SAFETY: the verifier checks the body; the context outlives the call.
+    unsafe { generated::bpf_loop(n, body as *mut c_void, core::ptr::from_mut(context).cast(), 0) };
+}
