@@ -1,0 +1,44 @@
+//! The generated messages, in modules nested as their packages are: generated code refers to other packages by path.
+#![expect(
+    clippy::pedantic,
+    clippy::map_err_ignore,
+    clippy::allow_attributes_without_reason,
+    clippy::allow_attributes,
+    reason = "generated code"
+)]
+
+pub(crate) mod google {
+    //! google.*
+    pub mod v1 {
+        //! pprof.
+        include!(concat!(env!("OUT_DIR"), "/google.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/google.v1.serde.rs"));
+    }
+}
+
+pub(crate) mod types {
+    //! types.*
+    pub mod v1 {
+        //! What the other packages share.
+        include!(concat!(env!("OUT_DIR"), "/types.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/types.v1.serde.rs"));
+    }
+}
+
+pub(crate) mod push {
+    //! push.*
+    pub mod v1 {
+        //! Write requests.
+        include!(concat!(env!("OUT_DIR"), "/push.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/push.v1.serde.rs"));
+    }
+}
+
+pub(crate) mod querier {
+    //! querier.*
+    pub mod v1 {
+        //! Read requests.
+        include!(concat!(env!("OUT_DIR"), "/querier.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/querier.v1.serde.rs"));
+    }
+}
