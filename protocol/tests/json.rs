@@ -3,10 +3,12 @@
 use expect_test::{Expect, expect};
 use protocol::{json, push, querier, types};
 
-fn read(body: &str, expected: Expect) {
+fn read(body: &str, expected: &Expect) {
     let message: querier::SelectMergeStacktracesRequest =
-        json::from_slice(body.as_bytes()).unwrap();
-    expected.assert_eq(&String::from_utf8(json::to_vec(&message).unwrap()).unwrap());
+        json::from_slice(body.as_bytes()).expect("it reads");
+    let text =
+        String::from_utf8(json::to_vec(&message).expect("it writes")).expect("JSON is UTF-8");
+    expected.assert_eq(&text);
 }
 
 #[test]
@@ -16,14 +18,14 @@ fn original_and_lower_camel_names_numbers_and_strings_are_read() {
     ]];
     read(
         r#"{"profile_typeID":"a:b:c:d:e","label_selector":"{}","start":1,"end":"2","max_nodes":8}"#,
-        written,
+        &written,
     );
     let written = expect![[
         r#"{"profileTypeID":"a:b:c:d:e","labelSelector":"{}","start":"-1","maxNodes":"0","format":"PROFILE_FORMAT_TREE"}"#
     ]];
     read(
         r#"{"profileTypeID":"a:b:c:d:e","labelSelector":"{}","start":"-1","end":0,"maxNodes":"0","format":2,"unknown":{"x":[1]},"async":null}"#,
-        written,
+        &written,
     );
 }
 
