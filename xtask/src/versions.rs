@@ -1,0 +1,29 @@
+//! Every version that this project chooses outside `Cargo.lock`, `package-lock.json` and `go.sum`.
+
+/// Links the kernel programs; newer ones need LLVM development packages.
+pub(crate) const BPF_LINKER: &str = "0.10.3";
+/// What `rustup` is asked for where Debian's prebuilt `core` for BPF cannot be had.
+pub(crate) const NIGHTLY: &str = "nightly-2026-05-25";
+/// The Go toolchain, taken from the Go module proxy where there is none or an older one.
+pub(crate) const GO: &str = "1.26.8";
+/// sha256 of the proxy's archive of that toolchain.
+pub(crate) const GO_SHA256: &str =
+    "30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7";
+/// The oldest Node that builds and tests the page.
+pub(crate) const NODE_MAJOR: u32 = 18;
+/// The Python SDK that pushes to our server in a test.
+pub(crate) const PYROSCOPE_IO: &str = "1.4.0";
+
+/// Debian packages that carry rustc with a prebuilt `core` for BPF.
+pub(crate) const APT_BPF: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
+/// Debian packages that only tests need.
+pub(crate) const APT_TESTS: &[&str] = &[
+    "bpftool",
+    "chromium",
+    "curl",
+    "libc6-dev",
+    "linux-perf",
+    "python3-venv",
+    "unzip",
+    "util-linux",
+];
