@@ -1,1 +1,8 @@
-//! Stub.
+//! Bytes that the kernel has left in; decoded process events, samples and stack contents out. Pure.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod perf;
+mod record;
+
+pub use self::perf::{MappedFile, ProcessEvent, ProcessEventKind, decode_process_event};
+pub use self::record::{Record, StackContents, decode_record};
