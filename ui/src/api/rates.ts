@@ -1,0 +1,53 @@
+// Points of SelectSeries, where empty buckets are left out, as a dense line of values per second.
+
+import type { Interval } from "../state/time";
+
+export interface Rates {
+  /** Seconds since the epoch, evenly spaced. */
+  times: number[];
+  values: number[];
+}
+
+interface Point {
+  value?: number;
+  timestamp?: string | number;
+}
+
+/** How long after its end a window may still be on its way here. */
+const DELIVERY_MS = 30e3;
+
+/** Empty buckets are zero, but those at the end whose windows are not here yet are left out. Points of one time are added. */
+export function rates(points: readonly Point[], { fromMs, untilMs }: Interval, step: number): Rates {
+  const grid = step * 1e3;
+  const sums = sumByTime(points);
+  const times: number[] = [];
+  const values: number[] = [];
+  const start = Math.floor(fromMs / grid) * grid + grid;
+  for (let t = start; t <= untilMs; t += grid) {
+    times.push(t / 1e3);
+    values.push((sums.get(t) ?? 0) / step);
+  }
+  while (values.length > 0 && values[values.length - 1] === 0 && times[times.length - 1]! * 1e3 > untilMs - DELIVERY_MS - grid) {
+    values.pop();
+    times.pop();
+  }
+  return { times, values };
+}
+
+/** Seconds from the first to the last datum: a profiler that began a minute ago is not averaged over an hour. */
+export function secondsCovered(points: readonly Point[], step: number): number {
+  let first = Infinity;
+  let last = -Infinity;
+  for (const { value = 0, timestamp = 0 } of points) {
+    if (!(value > 0)) continue;
+    first = Math.min(first, Number(timestamp));
+    last = Math.max(last, Number(timestamp));
+  }
+  return last < first ? 0 : (last - first) / 1e3 + step;
+}
+
+function sumByTime(points: readonly Point[]): Map<number, number> {
+  const sums = new Map<number, number>();
+  for (const { value = 0, timestamp = 0 } of points) sums.set(Number(timestamp), (sums.get(Number(timestamp)) ?? 0) + value);
+  return sums;
+}

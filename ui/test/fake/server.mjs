@@ -1,0 +1,38 @@
+// Serves dist/ and the made-up API on one port, under the headers that the real server sends.
+
+import { createServer } from "node:http";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { answer, Refused } from "./api.mjs";
+
+const DIST = join(dirname(fileURLToPath(import.meta.url)), "../../dist");
+const FILES = { "/": "index.html", "/app.js": "app.js", "/app.css": "app.css", "/favicon.svg": "favicon.svg", "/licenses.txt": "licenses.txt" };
+const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml", txt: "text/plain; charset=utf-8" };
+const CSP = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+
+/** Listens on loopback; port 0 takes a free one. `delayMs` holds every answer of the API back. */
+export function startFake({ port = 0, machine, delayMs = 0 }) {
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url, "http://localhost");
+    const rpc = /^\/querier\.v1\.QuerierService\/(\w+)$/.exec(pathname)?.[1];
+    if (rpc && request.method === "POST") return setTimeout(() => api(rpc, request, response, machine), delayMs);
+    const file = FILES[pathname];
+    if (!file) return response.writeHead(404).end("not found\n");
+    response.writeHead(200, { "Content-Type": TYPES[file.split(".").pop()], "Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff" });
+    response.end(readFileSync(join(DIST, file)));
+  });
+  return new Promise((resolve) => server.listen(port, "127.0.0.1", () => resolve(server)));
+}
+
+async function api(rpc, request, response, machine) {
+  let body = "";
+  for await (const chunk of request) body += chunk;
+  const send = (status, message) => response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(message));
+  try {
+    send(200, answer(rpc, JSON.parse(body), machine));
+  } catch (error) {
+    if (error instanceof Refused) send(400, { code: error.code, message: error.message });
+    else send(500, { code: "internal", message: String(error) });
+  }
+}
