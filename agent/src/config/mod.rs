@@ -1,1 +1,282 @@
-//! Stub.
+//! The agent's settings as files, environment and flags give them in; the checked settings of each stage out.
+
+mod duration;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::export;
+use crate::label;
+
+pub use self::duration::HumanDuration;
+pub use self::server::{Basic, Bearer, Server};
+
+/// A setting that cannot be: `key` is its dotted path, as in `sampling.frequency_hz`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct Error {
+    /// Which setting.
+    pub key: &'static str,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Error {
+    fn new(key: &'static str, message: impl Into<String>) -> Self {
+        Self { key, message: message.into() }
+    }
+}
+
+/// All settings of the agent. `config/agent.yaml` explains each.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often.
+    pub sampling: Sampling,
+    /// How long the profiles are.
+    pub window: HumanDuration,
+    /// Where to.
+    pub server: Server,
+    /// How series are told apart.
+    pub labels: Labels,
+    /// The agent's own metrics.
+    pub metrics: Metrics,
+    /// How names are found.
+    pub symbolize: Symbolize,
+    /// The programs in the kernel.
+    pub bpf: Bpf,
+    /// The agent's own messages.
+    pub log: Log,
+}
+
+/// `sampling`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Samples a second on each busy CPU.
+    pub frequency_hz: u32,
+}
+
+/// `labels`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Labels {
+    /// Whether the label `pid` is added.
+    pub pid: bool,
+    /// Value of the label `node`; empty: the host's name.
+    pub node: String,
+    /// Bound on the series of one window.
+    pub max_series: usize,
+}
+
+/// `metrics`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// IP address and port; empty: off.
+    pub listen: String,
+}
+
+/// `symbolize`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Symbolize {
+    /// How long the worker may take for one file before it is replaced.
+    pub worker_deadline: HumanDuration,
+    /// Bound on the frames whose names are kept.
+    pub cache_frames: usize,
+}
+
+/// `bpf`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bpf {
+    /// Whether the programs' own log is shown.
+    pub log: bool,
+    /// Bytes of the ring that samples leave by; 0: by the number of CPUs.
+    pub ring_bytes: u32,
+    /// Processes whose mappings the kernel side knows; 0: by the machine's memory.
+    pub max_processes: u32,
+    /// Distinct stacks of a window that the kernel side tells apart; 0: by the number of CPUs.
+    pub stack_slots: u32,
+}
+
+/// `log`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least important level that is shown.
+    pub level: LogLevel,
+    /// How messages are written.
+    pub format: LogFormat,
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What makes the agent end.
+    Error,
+    /// What needs an eye.
+    Warn,
+    /// What happens once.
+    Info,
+    /// What happens once a window.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            sampling: Sampling::default(),
+            window: Duration::from_secs(10).into(),
+            server: Server::default(),
+            labels: Labels::default(),
+            metrics: Metrics::default(),
+            symbolize: Symbolize::default(),
+            bpf: Bpf::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        // Prime, so that it does not march in step with timers of 100 Hz.
+        Self { frequency_hz: 97 }
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self { pid: false, node: String::new(), max_series: 2000 }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:4041".to_owned() }
+    }
+}
+
+impl Default for Symbolize {
+    fn default() -> Self {
+        Self { worker_deadline: Duration::from_secs(5).into(), cache_frames: 65_536 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Checks every setting; the first that cannot be is the error.
+    pub fn validate(&self) -> Result<(), Error> {
+        check_range("sampling.frequency_hz", u64::from(self.sampling.frequency_hz), 1, 1000)?;
+        let window = self.window.get();
+        if window < Duration::from_secs(1) || window > Duration::from_secs(600) {
+            return Err(Error::new("window", format!("{} is not between 1s and 10m", self.window)));
+        }
+        self.export()?;
+        check_range("labels.max_series", self.labels.max_series as u64, 1, 100_000)?;
+        self.metrics_address()?;
+        self.validate_symbolize()?;
+        self.bpf.validate()
+    }
+
+    /// Settings of the push to the server.
+    pub fn export(&self) -> Result<export::Config, Error> {
+        self.server.export()
+    }
+
+    /// Settings of the labels.
+    pub fn label(&self) -> label::Config {
+        let node = if self.labels.node.is_empty() { host_name() } else { self.labels.node.clone() };
+        label::Config { node, pid: self.labels.pid, max_series: self.labels.max_series }
+    }
+
+    /// Where the agent's own metrics are served; `None`: nowhere.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, Error> {
+        let text = &self.metrics.listen;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        let address = numeric.as_deref().unwrap_or(text).parse().map_err(|_invalid| {
+            let message = format!(
+                "{text:?} is no IP address and port, as in 127.0.0.1:4041 (empty: no metrics)"
+            );
+            Error::new("metrics.listen", message)
+        })?;
+        Ok(Some(address))
+    }
+
+    fn validate_symbolize(&self) -> Result<(), Error> {
+        let deadline = self.symbolize.worker_deadline;
+        if deadline.get() < Duration::from_millis(100) || deadline.get() > Duration::from_secs(60) {
+            return Err(Error::new(
+                "symbolize.worker_deadline",
+                format!("{deadline} is not between 100ms and 1m"),
+            ));
+        }
+        check_range("symbolize.cache_frames", self.symbolize.cache_frames as u64, 1024, 16_777_216)
+    }
+}
+
+impl Bpf {
+    fn validate(&self) -> Result<(), Error> {
+        let ring_bytes = self.ring_bytes;
+        let is_ring_size =
+            ring_bytes == 0 || (ring_bytes.is_power_of_two() && ring_bytes >= 64 * 1024);
+        if !is_ring_size {
+            let message = format!(
+                "{ring_bytes} is neither 0 (chosen by the machine) nor a power of two from 65536 on"
+            );
+            return Err(Error::new("bpf.ring_bytes", message));
+        }
+        check_auto_range("bpf.max_processes", self.max_processes)?;
+        check_auto_range("bpf.stack_slots", self.stack_slots)
+    }
+}
+
+fn check_range(key: &'static str, value: u64, min: u64, max: u64) -> Result<(), Error> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::new(key, format!("{value} is not between {min} and {max}")))
+}
+
+fn check_auto_range(key: &'static str, value: u32) -> Result<(), Error> {
+    if value == 0 || (64..=16_777_216).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::new(
+        key,
+        format!("{value} is neither 0 (chosen by the machine) nor between 64 and 16777216"),
+    ))
+}
+
+/// The kernel's name of this host; empty when it cannot be read, which costs the label only.
+fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}

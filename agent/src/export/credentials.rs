@@ -33,7 +33,7 @@ pub enum Authorization {
 
 /// Why there is no header to send.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The file is not readable.
     #[error("cannot read the secret in {path}: {source}")]
     Read { path: PathBuf, source: io::Error },

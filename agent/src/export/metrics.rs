@@ -1,8 +1,9 @@
 //! What the stage counts: `queued = sent + pending + dropped`, in profiles and in samples.
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,7 +12,7 @@ use prometheus_client::registry::Registry;
 use super::queue::{Queue, Tally};
 
 /// Why profiles were given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum DropReason {
     /// The queue was full: the oldest went.
     QueueFull,
@@ -34,7 +35,7 @@ pub(super) enum DropReason {
 }
 
 /// Why a request is sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum RetryReason {
     /// No connection.
     Connect,
@@ -50,6 +51,50 @@ pub(super) enum RetryReason {
     Credentials,
     /// The connection broke, or the answer was not HTTP.
     Transport,
+}
+
+impl DropReason {
+    /// The value of the label `reason`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::TooLarge => "too_large",
+            Self::Invalid => "invalid",
+            Self::Redirected => "redirected",
+            Self::UnexpectedAnswer => "unexpected_answer",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl EncodeLabelValue for DropReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.name().encode(encoder)
+    }
+}
+
+impl RetryReason {
+    /// The value of the label `reason`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::RateLimited => "rate_limited",
+            Self::ServerError => "server_error",
+            Self::TooLarge => "too_large",
+            Self::Credentials => "credentials",
+            Self::Transport => "transport",
+        }
+    }
+}
+
+impl EncodeLabelValue for RetryReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.name().encode(encoder)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,10 +132,22 @@ impl Metrics {
             registry.register(format!("pilotlight_agent_export_{name}"), help, counter.clone());
         };
         counter("queued_profiles", "Profiles given to the exporter", &new.queued_profiles);
-        counter("queued_samples", "Samples in the profiles given to the exporter", &new.queued_samples);
+        counter(
+            "queued_samples",
+            "Samples in the profiles given to the exporter",
+            &new.queued_samples,
+        );
         counter("sent_profiles", "Profiles that the server has acknowledged", &new.sent_profiles);
-        counter("sent_samples", "Samples in the profiles that the server has acknowledged", &new.sent_samples);
-        counter("sent_bytes", "Bytes of request bodies that the server has acknowledged", &new.sent_bytes);
+        counter(
+            "sent_samples",
+            "Samples in the profiles that the server has acknowledged",
+            &new.sent_samples,
+        );
+        counter(
+            "sent_bytes",
+            "Bytes of request bodies that the server has acknowledged",
+            &new.sent_bytes,
+        );
         counter("requests", "Requests to the server, retries among them", &new.requests);
         new.register_by_reason(registry);
         new.register_gauges(registry);

@@ -48,6 +48,10 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    pub(super) fn n_in_flight(&self) -> usize {
+        self.n_in_flight
+    }
+
     pub(super) fn n_bytes(&self) -> usize {
         self.n_bytes
     }

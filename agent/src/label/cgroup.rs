@@ -22,7 +22,9 @@ impl<'a> Membership<'a> {
         let mut membership = Self::default();
         for line in text.lines().take(MAX_LINES) {
             let mut fields = line.splitn(3, ':');
-            let (Some(hierarchy), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            let (Some(hierarchy), Some(controllers), Some(path)) =
+                (fields.next(), fields.next(), fields.next())
+            else {
                 continue;
             };
             if !path.starts_with('/') {
@@ -62,5 +64,7 @@ fn is_unit(name: &str) -> bool {
     let is_unit_character = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
     name.len() <= MAX_UNIT_BYTES
         && name.bytes().all(is_unit_character)
-        && UNIT_SUFFIXES.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty()))
+        && UNIT_SUFFIXES
+            .iter()
+            .any(|suffix| name.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty()))
 }

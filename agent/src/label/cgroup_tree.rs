@@ -37,7 +37,13 @@ impl CgroupTree {
     }
 
     pub(super) fn at(mount_point: Option<PathBuf>) -> Self {
-        Self { mount_point, paths: HashMap::new(), gone: HashSet::new(), may_walk: true, n_walks: 0 }
+        Self {
+            mount_point,
+            paths: HashMap::new(),
+            gone: HashSet::new(),
+            may_walk: true,
+            n_walks: 0,
+        }
     }
 
     /// Allows one walk until the next call.
@@ -81,7 +87,10 @@ impl CgroupTree {
             return None;
         }
         let directory = self.mount_point.as_ref()?.join(path.trim_start_matches('/'));
-        fs::symlink_metadata(directory).ok().filter(fs::Metadata::is_dir).map(|metadata| metadata.ino())
+        fs::symlink_metadata(directory)
+            .ok()
+            .filter(fs::Metadata::is_dir)
+            .map(|metadata| metadata.ino())
     }
 
     fn remember(&mut self, id: u64, path: &[u8]) -> Arc<str> {
@@ -103,7 +112,9 @@ impl CgroupTree {
         let mut unread = vec![(mount_point.clone(), 0)];
         while let Some((directory, depth)) = unread.pop() {
             let Ok(entries) = fs::read_dir(&directory) else { continue };
-            for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            for entry in
+                entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            {
                 if self.paths.len() >= MAX_CGROUPS {
                     return;
                 }
@@ -122,5 +133,6 @@ fn path_within<'a>(directory: &'a Path, mount_point: &Path) -> &'a OsStr {
 }
 
 fn is_cgroup2(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| kind == CGROUP2_MAGIC))
+    rustix::fs::statfs(path)
+        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| kind == CGROUP2_MAGIC))
 }

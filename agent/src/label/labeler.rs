@@ -80,41 +80,55 @@ impl Labeler {
 
     /// The labels of these samples.
     pub fn label(&mut self, counted: &CountedStack) -> Labels {
-        let key = Key { process: counted.process.identity, comm: counted.comm, cgroup_id: counted.cgroup_id };
+        let key = Key {
+            process: counted.process.identity,
+            comm: counted.comm,
+            cgroup_id: counted.cgroup_id,
+        };
         let known = self.known.get(&key).filter(|known| known.window == self.window);
         let (admitted, overflow) = match known {
             Some(known) => (known.admitted.clone(), known.overflow),
             None => self.label_anew(key, counted),
         };
         if let Some(reason) = overflow {
-            self.metrics.overflow_samples.get_or_create(&OverflowLabels { reason }).inc_by(counted.n_samples);
+            self.metrics
+                .overflow_samples
+                .get_or_create(&OverflowLabels { reason })
+                .inc_by(counted.n_samples);
         }
         admitted
     }
 
     fn label_anew(&mut self, key: Key, counted: &CountedStack) -> (Labels, Option<Overflow>) {
         // Without a cgroup the set may be incomplete: the process was perhaps looked at since.
-        let earlier = self.known.get(&key).map(|known| &known.full).filter(|full| full.get("cgroup").is_some());
+        let earlier = self
+            .known
+            .get(&key)
+            .map(|known| &known.full)
+            .filter(|full| full.get("cgroup").is_some());
         let full = match earlier {
             Some(full) => full.clone(),
             None => self.full_labels(counted),
         };
         let (admitted, overflow) = self.admit(&full);
-        self.known.insert(key, Known { full, admitted: admitted.clone(), overflow, window: self.window });
+        self.known
+            .insert(key, Known { full, admitted: admitted.clone(), overflow, window: self.window });
         (admitted, overflow)
     }
 
     fn full_labels(&mut self, counted: &CountedStack) -> Labels {
         let process = &*counted.process;
         let comm = clean(until_nul(&counted.comm), MAX_VALUE_BYTES);
-        let membership = process.cgroup_file.get().map(|text| Membership::parse(text)).unwrap_or_default();
+        let membership =
+            process.cgroup_file.get().map(|text| Membership::parse(text)).unwrap_or_default();
         let walks_before = self.cgroups.n_walks();
         let by_id = self.cgroups.path(counted.cgroup_id, membership.unified);
         self.metrics.cgroup_walks.inc_by(self.cgroups.n_walks() - walks_before);
         let cgroup = membership.path(by_id.as_deref());
 
         let names = &self.names;
-        let mut pairs = vec![(names.service_name.clone(), label_value(&service::name(process, &comm)))];
+        let mut pairs =
+            vec![(names.service_name.clone(), label_value(&service::name(process, &comm)))];
         let mut push = |name: &Arc<str>, value: Option<&str>| {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 pairs.push((name.clone(), label_value(value)));
@@ -140,7 +154,9 @@ impl Labeler {
         }
         let service_name = full.get("service_name").cloned().unwrap_or_else(|| OTHER.into());
         let of_service = self.coarse_labels(service_name);
-        if self.overflow_series.contains(&of_service) || self.overflow_series.len() <= self.config.max_series / 4 {
+        if self.overflow_series.contains(&of_service)
+            || self.overflow_series.len() <= self.config.max_series / 4
+        {
             self.overflow_series.insert(of_service.clone());
             return (of_service, Some(Overflow::Service));
         }
@@ -149,7 +165,8 @@ impl Labeler {
 
     fn coarse_labels(&self, service_name: Arc<str>) -> Labels {
         let names = &self.names;
-        let mut pairs = vec![(names.service_name.clone(), service_name), (names.comm.clone(), OTHER.into())];
+        let mut pairs =
+            vec![(names.service_name.clone(), service_name), (names.comm.clone(), OTHER.into())];
         if !self.config.node.is_empty() {
             pairs.push((names.node.clone(), label_value(&self.config.node)));
         }

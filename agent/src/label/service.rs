@@ -8,7 +8,8 @@ const RESERVED: [&str; 3] = ["unknown", "unspecified", "unknown_service"];
 /// Never empty and none of the reserved names. `comm` is the thread's name at the sample.
 pub(super) fn name(process: &Process, comm: &str) -> String {
     if let Some(command) = &process.own_command {
-        return if command == "server" { "pilotlight-server" } else { "pilotlight-agent" }.to_owned();
+        return if command == "server" { "pilotlight-server" } else { "pilotlight-agent" }
+            .to_owned();
     }
     if process.is_kernel_thread {
         let comm = if comm.is_empty() { &process.comm } else { comm };

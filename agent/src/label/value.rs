@@ -24,7 +24,8 @@ fn push_character(cleaned: &mut String, character: char, max_bytes: usize) -> bo
         return push_within(cleaned, character.encode_utf8(&mut [0; 4]), max_bytes);
     }
     let code = u32::from(character);
-    let escape = if character.is_ascii() { format!("\\x{code:02x}") } else { format!("\\u{{{code:x}}}") };
+    let escape =
+        if character.is_ascii() { format!("\\x{code:02x}") } else { format!("\\u{{{code:x}}}") };
     push_within(cleaned, &escape, max_bytes)
 }
 

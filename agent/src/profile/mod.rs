@@ -55,7 +55,12 @@ pub fn build(window: Window, stacks: &[LabeledStack]) -> Vec<SeriesProfile> {
             }
             let n_samples = stacks.iter().map(|stack| stack.n_samples).sum();
             let profile = builder.finish(window, &[value_type(sample_type)]);
-            SeriesProfile { labels: labels.clone(), name: profile_name(sample_type), profile, n_samples }
+            SeriesProfile {
+                labels: labels.clone(),
+                name: profile_name(sample_type),
+                profile,
+                n_samples,
+            }
         })
         .collect()
 }

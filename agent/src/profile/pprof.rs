@@ -66,30 +66,47 @@ impl<'a> ProfileBuilder<'a> {
     }
 
     /// Adds values, one for each sample type, to the sample of that stack and thread name.
-    pub(super) fn add_sample(&mut self, stack: &'a SymbolizedStack, comm: Option<&'a str>, values: &[u64]) {
-        let mut location_ids: Vec<u64> = stack.frames.iter().map(|frame| self.location(frame)).collect();
+    pub(super) fn add_sample(
+        &mut self,
+        stack: &'a SymbolizedStack,
+        comm: Option<&'a str>,
+        values: &[u64],
+    ) {
+        let mut location_ids: Vec<u64> =
+            stack.frames.iter().map(|frame| self.location(frame)).collect();
         if location_ids.is_empty() {
             // Servers drop samples without a location, and with them their time.
             location_ids.push(self.location(&NO_STACK));
         }
-        let sums = self.samples.entry((location_ids, comm)).or_insert_with(|| vec![0; values.len()]);
+        let sums =
+            self.samples.entry((location_ids, comm)).or_insert_with(|| vec![0; values.len()]);
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum = sum.saturating_add(i64::try_from(*value).unwrap_or(i64::MAX));
         }
     }
 
     /// The message, its samples in the order of their stacks.
-    pub(super) fn finish(mut self, window: Window, sample_types: &[(&'static str, &'static str)]) -> Profile {
+    pub(super) fn finish(
+        mut self,
+        window: Window,
+        sample_types: &[(&'static str, &'static str)],
+    ) -> Profile {
         let mut samples: Vec<_> = std::mem::take(&mut self.samples).into_iter().collect();
         samples.sort_unstable();
         let sample = samples
             .into_iter()
             .map(|((location_id, comm), value)| {
-                let label = comm.map(|comm| Label { key: self.string("comm"), str: self.string(comm), num: 0, num_unit: 0 });
+                let label = comm.map(|comm| Label {
+                    key: self.string("comm"),
+                    str: self.string(comm),
+                    num: 0,
+                    num_unit: 0,
+                });
                 Sample { location_id, value, label: label.into_iter().collect() }
             })
             .collect();
-        let mut value_type = |(kind, unit)| ValueType { r#type: self.string(kind), unit: self.string(unit) };
+        let mut value_type =
+            |(kind, unit)| ValueType { r#type: self.string(kind), unit: self.string(unit) };
         let sample_type = sample_types.iter().copied().map(&mut value_type).collect();
         let period_type = Some(value_type(("cpu", "nanoseconds")));
         Profile {
@@ -128,7 +145,13 @@ impl<'a> ProfileBuilder<'a> {
         self.note_what_is_known(mapping_id, frame);
         let line = frame.functions.iter().map(|function| self.line(function)).collect();
         let id = next_id(self.location_table.len());
-        self.location_table.push(Location { id, mapping_id, address: frame.address, line, is_folded: false });
+        self.location_table.push(Location {
+            id,
+            mapping_id,
+            address: frame.address,
+            line,
+            is_folded: false,
+        });
         self.locations.insert(frame, id);
         id
     }

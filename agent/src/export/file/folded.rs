@@ -38,7 +38,8 @@ fn push_frame(line: &mut String, frame: &SymbolizedFrame) {
             _ if depth > 0 => "_[i]",
             _ => "",
         };
-        write!(line, ";{}{suffix}", without_separators(&function.name)).expect("a String takes all text");
+        write!(line, ";{}{suffix}", without_separators(&function.name))
+            .expect("a String takes all text");
     }
 }
 

@@ -21,7 +21,9 @@ use crate::profile::{Window, build_merged};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The ending says no format.
-    #[error("cannot tell the format of {path}: give it the ending .pb.gz (pprof), .folded (folded stacks) or .svg (flame graph)")]
+    #[error(
+        "cannot tell the format of {path}: give it the ending .pb.gz (pprof), .folded (folded stacks) or .svg (flame graph)"
+    )]
     UnknownEnding { path: PathBuf },
     /// There is a directory of that name.
     #[error("cannot write {path}: it is a directory; name a file in it")]
@@ -49,9 +51,12 @@ impl FileFormat {
     /// The format by the ending of the file's name.
     pub fn from_path(path: &Path) -> Result<Self, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let endings = [(".pb.gz", Self::Pprof), (".folded", Self::Folded), (".svg", Self::FlameGraph)];
+        let endings =
+            [(".pb.gz", Self::Pprof), (".folded", Self::Folded), (".svg", Self::FlameGraph)];
         let found = endings.iter().find(|(ending, _)| name.ends_with(ending));
-        found.map(|(_, format)| *format).ok_or_else(|| Error::UnknownEnding { path: path.to_owned() })
+        found
+            .map(|(_, format)| *format)
+            .ok_or_else(|| Error::UnknownEnding { path: path.to_owned() })
     }
 }
 
@@ -68,13 +73,17 @@ impl Target {
         let format = FileFormat::from_path(path)?;
         let directory = directory_of(path);
         if !directory.is_dir() {
-            return Err(Error::NoDirectory { path: path.to_owned(), directory: directory.to_owned() });
+            return Err(Error::NoDirectory {
+                path: path.to_owned(),
+                directory: directory.to_owned(),
+            });
         }
         if path.is_dir() {
             return Err(Error::IsDirectory { path: path.to_owned() });
         }
         let is_denied = |path: &Path| access(path, Access::WRITE_OK).err();
-        let denied = is_denied(directory).or_else(|| path.exists().then(|| is_denied(path)).flatten());
+        let denied =
+            is_denied(directory).or_else(|| path.exists().then(|| is_denied(path)).flatten());
         if let Some(errno) = denied {
             return Err(Error::Io { path: path.to_owned(), source: errno.into() });
         }
