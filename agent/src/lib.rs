@@ -12,3 +12,4 @@ pub mod profile;
 pub mod export;
 pub mod config;
 pub mod admin;
+pub mod agent;

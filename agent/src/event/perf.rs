@@ -52,6 +52,8 @@ pub struct MappedFile {
     pub minor: u32,
     /// Inode; 0 for memory without a file.
     pub inode: u64,
+    /// Generation of the inode, which tells a file from an earlier one with the same inode; 0 when unknown.
+    pub generation: u64,
     /// Path in the process's mount namespace, or a name such as `[vdso]` or `//anon`.
     pub path: String,
 }
@@ -82,7 +84,7 @@ fn decode_mapped(body: &[u8]) -> Option<ProcessEventKind> {
     words.u32()?;
     let (start, len, file_offset) = (words.u64()?, words.u64()?, words.u64()?);
     let (major, minor, inode) = (words.u32()?, words.u32()?, words.u64()?);
-    words.u64()?;
+    let generation = words.u64()?;
     let protection = words.u32()?;
     words.u32()?;
     let path = text(words.0, MAX_PATH_LEN);
@@ -92,7 +94,7 @@ fn decode_mapped(body: &[u8]) -> Option<ProcessEventKind> {
         start,
         end,
         file_offset,
-        file: MappedFile { major, minor, inode, path },
+        file: MappedFile { major, minor, inode, generation, path },
     })
 }
 
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn mappings() {
         let words = |protection| [5, 5, 0x1000, 0, 0x2000, 0, 0x3000, 0, 8, 1, 77, 0, 0, 0, protection, 2];
-        let file = MappedFile { major: 8, minor: 1, inode: 77, path: "/bin/true".to_owned() };
+        let file = MappedFile { major: 8, minor: 1, inode: 77, generation: 0, path: "/bin/true".to_owned() };
         check(
             &record(10, 0, &words(5), "/bin/true\0"),
             Some(ProcessEventKind::Mapped { pid: 5, start: 0x1000, end: 0x3000, file_offset: 0x3000, file }),

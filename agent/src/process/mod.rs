@@ -1,8 +1,13 @@
 //! Side road: process events and `/proc` in; processes, their mappings and their executables out.
 
 mod executable;
+mod mappings;
+mod scan;
+mod table;
 
-pub use self::executable::{Executable, ExecutableId};
+pub use self::executable::{Executable, ExecutableId, VDSO};
+pub use self::mappings::Mappings;
+pub use self::table::{Instance, Processes};
 
 use std::sync::Arc;
 use std::sync::OnceLock;

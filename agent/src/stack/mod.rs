@@ -1,5 +1,9 @@
 //! Raw samples and stack contents in; interned stacks of (executable, offset) with counts, a window at a time, out.
 
+mod resolve;
+mod interner;
+mod counts;
+
 use std::sync::Arc;
 
 use agent_common::limits::COMM_LEN;
@@ -8,7 +12,10 @@ pub use agent_common::sample::SampleType;
 
 use crate::process::{Executable, Process};
 
-/// One frame after normalisation. Addresses of callers point into the call instruction (return address minus one).
+pub use self::counts::Counts;
+pub use self::interner::Stacks;
+
+/// One frame after normalization. Addresses of callers point into the call instruction (return address minus one).
 #[derive(Clone, Debug)]
 pub enum Frame {
     /// Kernel text at an absolute address.
@@ -31,7 +38,6 @@ pub struct Stack {
     /// How the walk of the user part ended.
     pub outcome: UnwindOutcome,
 }
-
 
 /// Samples of one window that are equal in everything that labels are made of.
 #[derive(Clone, Debug)]

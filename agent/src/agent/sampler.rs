@@ -1,0 +1,247 @@
+//! The first half of the road, per sample: kernel -> event -> (process) -> stack. Events and samples are merged by their
+//! time, so that each sample meets its process as it was at that moment.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use agent_common::outcome::{Loss, UnwindOutcome};
+use agent_common::sample::SampleRecord;
+
+use crate::event::{ProcessEvent, ProcessEventKind, Record, decode_process_event, decode_record};
+use crate::kernel::{self, Kernel};
+use crate::process::Processes;
+use crate::stack::{CountedStack, Counts, Stacks};
+
+/// A record is in its ring this long after its time at the latest.
+const IN_FLIGHT: Duration = Duration::from_millis(10);
+
+/// Whose samples are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// All processes.
+    All,
+    /// These processes.
+    Pids(HashSet<u32>),
+    /// This process and all that descend from it.
+    Tree(HashSet<u32>),
+}
+
+/// What has happened to samples since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples that the programs took.
+    pub captured: u64,
+    /// Samples that were counted into windows.
+    pub counted: u64,
+    /// Samples of processes that are not wanted.
+    pub filtered: u64,
+    /// Losses by reason.
+    pub losses: Vec<(Loss, u64)>,
+    /// Ends of user stacks by outcome.
+    pub outcomes: Vec<(UnwindOutcome, u64)>,
+}
+
+/// Takes samples and counts them by stack.
+#[derive(Debug)]
+pub struct Sampler {
+    kernel: Kernel,
+    processes: Processes,
+    stacks: Stacks,
+    counts: Counts,
+    target: Target,
+    events: Vec<ProcessEvent>,
+    samples: Vec<SampleRecord>,
+    epoch: u32,
+    n_counted: u64,
+    n_filtered: u64,
+    n_stack_missing: u64,
+    n_malformed: u64,
+    n_events_lost: u64,
+    n_outcomes: [u64; UnwindOutcome::ALL.len()],
+}
+
+impl Sampler {
+    /// Loads the programs and scans the processes. Sampling begins with [`Sampler::start`].
+    pub fn new(config: &kernel::Config, target: Target) -> Result<Self, kernel::Error> {
+        // The process events flow before the scan begins: what happens meanwhile is not missed.
+        let kernel = Kernel::load(config)?;
+        let mut processes = Processes::default();
+        processes.scan(monotonic_ns());
+        Ok(Self {
+            kernel,
+            processes,
+            stacks: Stacks::default(),
+            counts: Counts::default(),
+            target,
+            events: Vec::new(),
+            samples: Vec::new(),
+            epoch: 1,
+            n_counted: 0,
+            n_filtered: 0,
+            n_stack_missing: 0,
+            n_malformed: 0,
+            n_events_lost: 0,
+            n_outcomes: [0; UnwindOutcome::ALL.len()],
+        })
+    }
+
+    /// Begins to sample.
+    pub fn start(&mut self) -> Result<(), kernel::Error> {
+        self.kernel.set_epoch(self.epoch)?;
+        self.kernel.attach()
+    }
+
+    /// The kernel's side.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Processes that are alive, without the kernel's own.
+    pub fn n_processes(&self) -> usize {
+        self.processes.n_alive()
+    }
+
+    /// Distinct stacks that are held.
+    pub fn n_stacks(&self) -> usize {
+        self.stacks.len()
+    }
+
+    /// Executables that are known.
+    pub fn n_executables(&self) -> usize {
+        self.processes.n_executables()
+    }
+
+    /// Waits for `timeout` at most, or until a ring fills up.
+    pub fn wait(&self, timeout: Duration) {
+        self.kernel.wait(timeout);
+    }
+
+    /// Follows CPUs that came or went.
+    pub fn follow_cpus(&mut self) -> Result<(), kernel::Error> {
+        let (n_came, n_gone) = self.kernel.follow_cpus()?;
+        if n_came + n_gone > 0 {
+            tracing::info!(n_came, n_gone, "the set of online CPUs has changed");
+        }
+        Ok(())
+    }
+
+    /// Takes over what the kernel has left, up to `end_ns`; what is later stays for the next call. Gives the time up to
+    /// which everything has been taken.
+    pub fn drain(&mut self, end_ns: u64) -> u64 {
+        let complete_ns = monotonic_ns().saturating_sub(IN_FLIGHT.as_nanos() as u64).min(end_ns);
+        self.read_rings();
+        self.events.sort_by_key(|event| event.time_ns);
+        self.samples.sort_by_key(|sample| sample.time_ns);
+        let n_events = self.events.partition_point(|event| event.time_ns < complete_ns);
+        let n_samples = self.samples.partition_point(|sample| sample.time_ns < complete_ns);
+        let mut events = self.events.drain(..n_events).collect::<Vec<_>>().into_iter().peekable();
+        let samples: Vec<SampleRecord> = self.samples.drain(..n_samples).collect();
+        for sample in samples {
+            while let Some(event) = events.next_if(|event| event.time_ns <= sample.time_ns) {
+                self.apply(event);
+            }
+            self.count(&sample);
+        }
+        for event in events {
+            self.apply(event);
+        }
+        self.settle();
+        complete_ns
+    }
+
+    fn read_rings(&mut self) {
+        let Self { kernel, stacks, samples, events, epoch, n_malformed, .. } = self;
+        kernel.drain_records(|bytes| match decode_record(bytes) {
+            Some(Record::Sample(sample)) => samples.push(sample),
+            Some(Record::Stack(contents)) => stacks.insert(contents, *epoch),
+            None => *n_malformed += 1,
+        });
+        kernel.drain_events(|bytes| events.extend(decode_process_event(bytes)));
+    }
+
+    fn apply(&mut self, event: ProcessEvent) {
+        match (&event.kind, &mut self.target) {
+            (ProcessEventKind::Lost { n_records }, _) => {
+                self.n_events_lost += n_records;
+                tracing::warn!(n_records, "the kernel has dropped process events: scanning all processes again");
+                self.processes.scan(event.time_ns);
+            }
+            (ProcessEventKind::Fork { pid, parent_pid }, Target::Tree(pids)) if pids.contains(parent_pid) => {
+                pids.insert(*pid);
+            }
+            _ => {}
+        }
+        self.processes.apply(event);
+    }
+
+    fn count(&mut self, sample: &SampleRecord) {
+        if !self.is_wanted(sample.pid) {
+            self.n_filtered += 1;
+            return;
+        }
+        let (generation, time_ns) = (sample.mapping_generation, sample.time_ns);
+        let instance = self.processes.sampled(sample.pid, &sample.comm, generation, time_ns).key;
+        let stack = self
+            .processes
+            .get(sample.pid)
+            .and_then(|instance| self.stacks.of_sample(sample, instance, &self.processes))
+            .unwrap_or_else(|| {
+                self.n_stack_missing += 1;
+                self.stacks.missing(self.epoch)
+            });
+        if let Some(n) = self.n_outcomes.get_mut(usize::from(sample.outcome)) {
+            *n += 1;
+        }
+        self.counts.add(sample, instance, stack);
+        self.n_counted += 1;
+    }
+
+    fn is_wanted(&self, pid: u32) -> bool {
+        match &self.target {
+            Target::All => true,
+            Target::Pids(pids) | Target::Tree(pids) => pids.contains(&pid),
+        }
+    }
+
+    fn settle(&mut self) {
+        let Self { kernel, processes, .. } = self;
+        processes.settle(|pid, mappings| match mappings {
+            Some(mappings) => kernel.publish(pid, mappings),
+            None => {
+                kernel.unpublish(pid);
+                None
+            }
+        });
+    }
+
+    /// Ends the window: what was counted in it. Each stack's contents are sent once more in the next.
+    pub fn close_window(&mut self) -> Result<Vec<CountedStack>, kernel::Error> {
+        let stacks = self.counts.take(&self.processes);
+        self.processes.close_window();
+        self.epoch = self.epoch.wrapping_add(1);
+        self.stacks.close_window(self.epoch);
+        self.kernel.set_epoch(self.epoch)?;
+        Ok(stacks)
+    }
+
+    /// What has happened to samples so far.
+    pub fn tally(&self) -> Result<Tally, kernel::Error> {
+        let counters = self.kernel.counters()?;
+        let mut losses = counters.losses;
+        losses.extend([
+            (Loss::StackMissing, self.n_stack_missing),
+            (Loss::RecordMalformed, self.n_malformed),
+            (Loss::EventsLost, self.n_events_lost),
+            (Loss::MappingsFull, self.kernel.mappings_full()),
+        ]);
+        let outcomes = UnwindOutcome::ALL.into_iter().zip(self.n_outcomes).collect();
+        let (counted, filtered) = (self.n_counted, self.n_filtered);
+        Ok(Tally { captured: counters.captured, counted, filtered, losses, outcomes })
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: the clock of samples and events.
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,409 @@
+//! The table of processes: follows their events in the order of time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use agent_common::mapping::Mapping;
+
+use super::executable::Executables;
+use super::{Executable, ExecutableId, Identity, Mappings, Process, scan};
+use crate::event::{MappedFile, ProcessEvent, ProcessEventKind};
+
+/// Basename of this program: its processes are told apart by their command.
+const OWN_NAME: &str = "pilotlight";
+/// Lists of a process that may still be named by samples on their way.
+const MAX_PUBLISHED: usize = 4;
+/// Samples without a list after which a process that was given one is given one again: the kernel has pushed it out.
+const MAX_UNLISTED: u32 = 8;
+
+/// A process between two execs, while it is followed.
+#[derive(Debug)]
+pub struct Instance {
+    /// Distinct within this run of the agent.
+    pub key: u64,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its parent when it was forked or scanned.
+    pub parent_pid: u32,
+    /// What it has mapped now.
+    pub mappings: Arc<Mappings>,
+    comm: String,
+    is_kernel_thread: bool,
+    exe: Option<ExecutableId>,
+    exe_path: Option<String>,
+    own_command: Option<String>,
+    cgroup_file: Option<String>,
+    /// Lists that the kernel was given, newest last, with their generations.
+    published: Vec<(u32, Arc<Mappings>)>,
+    /// Samples that came without a list though one was given.
+    n_unlisted: u32,
+    is_sampled: bool,
+    is_looked_at: bool,
+    ended: bool,
+    /// Events before this time are in the scan already.
+    scanned_ns: u64,
+}
+
+impl Instance {
+    /// The list of that generation, if the kernel was given it for this process not long ago.
+    pub fn published(&self, generation: u32) -> Option<&Arc<Mappings>> {
+        self.published.iter().find(|(known, _)| *known == generation).map(|(_, mappings)| mappings)
+    }
+}
+
+/// All processes.
+#[derive(Debug, Default)]
+pub struct Processes {
+    by_pid: HashMap<u32, Instance>,
+    /// Sampled instances that another has taken the pid of, until the window closes.
+    replaced: HashMap<u64, Arc<Process>>,
+    executables: Executables,
+    /// Pids that were sampled, or whose mappings changed, since they were last published.
+    touched: HashSet<u32>,
+    n_given: u64,
+}
+
+impl Processes {
+    /// Scans `/proc` for all processes. Events that are older than `now_ns` are ignored for those that are found.
+    pub fn scan(&mut self, now_ns: u64) {
+        for pid in scan::all_pids() {
+            self.scan_pid(pid, now_ns);
+        }
+    }
+
+    /// How many processes with memory of their own are alive.
+    pub fn n_alive(&self) -> usize {
+        self.by_pid.values().filter(|instance| !instance.ended && !instance.is_kernel_thread).count()
+    }
+
+    /// How many executables are known.
+    pub fn n_executables(&self) -> usize {
+        self.executables.len()
+    }
+
+    /// Takes one event. Events must come in the order of time.
+    pub fn apply(&mut self, event: ProcessEvent) {
+        let time_ns = event.time_ns;
+        match event.kind {
+            ProcessEventKind::Fork { pid, parent_pid } => self.fork(pid, parent_pid, time_ns),
+            ProcessEventKind::Exec { pid, comm } => self.exec(pid, comm, time_ns),
+            ProcessEventKind::Comm { pid, comm } => self.rename(pid, comm, time_ns),
+            ProcessEventKind::Mapped { pid, start, end, file_offset, file } => {
+                self.mapped(pid, start, end, file_offset, &file, time_ns);
+            }
+            ProcessEventKind::Exit { pid } => self.exit(pid, time_ns),
+            // The caller scans again.
+            ProcessEventKind::Lost { .. } => {}
+        }
+    }
+
+    /// The process that has the pid now; looks into `/proc` for one that no event has told of.
+    /// `generation` is the list that the kernel has used, 0 for none.
+    pub fn sampled(&mut self, pid: u32, comm: &[u8], generation: u32, now_ns: u64) -> &mut Instance {
+        if !self.by_pid.contains_key(&pid) {
+            self.scan_pid(pid, now_ns);
+        }
+        let key = self.n_given;
+        let instance = self.by_pid.entry(pid).or_insert_with(|| unknown(pid, comm, key, now_ns));
+        if instance.key == key {
+            self.n_given += 1;
+        }
+        instance.is_sampled = true;
+        if generation == 0 && !instance.published.is_empty() {
+            instance.n_unlisted += 1;
+            if instance.n_unlisted > MAX_UNLISTED {
+                instance.n_unlisted = 0;
+                instance.published.clear();
+            }
+        }
+        if !instance.is_looked_at || instance.published.is_empty() {
+            self.touched.insert(pid);
+        }
+        instance
+    }
+
+    /// Whether a process of that pid is known.
+    pub fn get(&self, pid: u32) -> Option<&Instance> {
+        self.by_pid.get(&pid)
+    }
+
+    /// The executable of that number.
+    pub fn executable(&self, id: ExecutableId) -> Option<&Arc<Executable>> {
+        self.executables.get(id)
+    }
+
+    /// Opens the file that holds the address in the process, so that it can be read after the process's end.
+    pub fn open_executable(&self, pid: u32, mapping: &Mapping) {
+        self.executables.open(ExecutableId(mapping.executable), pid, mapping.start, mapping.end);
+    }
+
+    /// After a batch of events and samples: looks at processes that were sampled for the first time, and hands over those
+    /// whose mappings the kernel should be given, or (`None`) should forget. `publish` gives the list's generation.
+    pub fn settle(&mut self, mut publish: impl FnMut(u32, Option<&[Mapping]>) -> Option<u32>) {
+        for pid in std::mem::take(&mut self.touched) {
+            let Some(instance) = self.by_pid.get_mut(&pid) else {
+                publish(pid, None);
+                continue;
+            };
+            if instance.ended || !instance.is_sampled || instance.is_kernel_thread {
+                publish(pid, None);
+                continue;
+            }
+            look_at(instance, &self.executables);
+            let is_current = instance.published.last().is_some_and(|(_, list)| list.version == instance.mappings.version);
+            if is_current {
+                continue;
+            }
+            if let Some(generation) = publish(pid, Some(instance.mappings.list())) {
+                instance.published.push((generation, Arc::clone(&instance.mappings)));
+                if instance.published.len() > MAX_PUBLISHED {
+                    instance.published.remove(0);
+                }
+            }
+        }
+    }
+
+    /// The process of a sample, by the key of its instance. `comm` names it should the table not know it any more.
+    pub fn process(&self, pid: u32, key: u64, comm: &[u8]) -> Arc<Process> {
+        if let Some(process) = self.replaced.get(&key) {
+            return Arc::clone(process);
+        }
+        let instance = self.by_pid.get(&pid).filter(|instance| instance.key == key);
+        Arc::new(match instance {
+            Some(instance) => snapshot(instance, &self.executables),
+            None => snapshot(&unknown(pid, comm, key, 0), &self.executables),
+        })
+    }
+
+    /// After a window: forgets processes that have ended and executables that nobody has mapped any more.
+    pub fn close_window(&mut self) {
+        self.replaced.clear();
+        self.by_pid.retain(|_, instance| !instance.ended);
+        let mut used = HashSet::new();
+        for instance in self.by_pid.values_mut() {
+            instance.is_sampled = false;
+            used.extend(instance.exe);
+            let lists = instance.published.iter().map(|(_, list)| list).chain([&instance.mappings]);
+            used.extend(lists.flat_map(|list| list.list()).map(|mapping| ExecutableId(mapping.executable)));
+        }
+        self.executables.retain(&used);
+    }
+
+    fn scan_pid(&mut self, pid: u32, now_ns: u64) {
+        let Ok(scanned) = scan::scan(pid) else { return };
+        let mut mappings = Mappings::new(self.next());
+        for mapping in scanned.mappings {
+            let file = self.executables.of_file(&mapping.file).map(|id| (id, mapping.file_offset));
+            mappings.map(mappings.version, mapping.start, mapping.end, file);
+        }
+        let exe_path = if scanned.is_kernel_thread { None } else { scan::exe_path(pid) };
+        let exe = exe_path.as_deref().and_then(|path| {
+            let is_exe = |mapping: &&Mapping| {
+                self.executables.get(ExecutableId(mapping.executable)).is_some_and(|known| known.path == path)
+            };
+            mappings.list().iter().find(is_exe).map(|mapping| ExecutableId(mapping.executable))
+        });
+        let exec_generation = self.by_pid.get(&pid).map_or(0, |old| old.identity.exec_generation);
+        let instance = Instance {
+            key: self.next(),
+            identity: Identity { pid, start_time_ns: scanned.start_time_ns, exec_generation },
+            parent_pid: scanned.parent_pid,
+            mappings: Arc::new(mappings),
+            comm: scanned.comm,
+            is_kernel_thread: scanned.is_kernel_thread,
+            exe,
+            exe_path,
+            own_command: None,
+            cgroup_file: None,
+            published: Vec::new(),
+            n_unlisted: 0,
+            is_sampled: false,
+            is_looked_at: false,
+            ended: false,
+            scanned_ns: now_ns,
+        };
+        self.replace(pid, instance);
+    }
+
+    fn fork(&mut self, pid: u32, parent_pid: u32, time_ns: u64) {
+        if self.is_in_scan(pid, time_ns) {
+            return;
+        }
+        if !self.by_pid.contains_key(&parent_pid) {
+            self.scan_pid(parent_pid, time_ns);
+        }
+        let key = self.next();
+        let identity = Identity { pid, start_time_ns: time_ns, exec_generation: 0 };
+        let version = self.next();
+        let parent = self.by_pid.get(&parent_pid);
+        let instance = Instance {
+            key,
+            identity,
+            parent_pid,
+            mappings: parent.map_or_else(|| Arc::new(Mappings::new(version)), |parent| Arc::clone(&parent.mappings)),
+            comm: parent.map(|parent| parent.comm.clone()).unwrap_or_default(),
+            is_kernel_thread: parent.is_some_and(|parent| parent.is_kernel_thread),
+            exe: parent.and_then(|parent| parent.exe),
+            exe_path: parent.and_then(|parent| parent.exe_path.clone()),
+            own_command: parent.and_then(|parent| parent.own_command.clone()),
+            cgroup_file: None,
+            published: Vec::new(),
+            n_unlisted: 0,
+            is_sampled: false,
+            is_looked_at: false,
+            ended: false,
+            scanned_ns: 0,
+        };
+        self.replace(pid, instance);
+    }
+
+    fn exec(&mut self, pid: u32, comm: String, time_ns: u64) {
+        if self.is_in_scan(pid, time_ns) {
+            return;
+        }
+        let old = self.by_pid.get(&pid);
+        let (start_time_ns, generation, parent_pid) = old.map_or((time_ns, 0, 0), |old| {
+            (old.identity.start_time_ns, old.identity.exec_generation + 1, old.parent_pid)
+        });
+        let instance = Instance {
+            key: self.next(),
+            identity: Identity { pid, start_time_ns, exec_generation: generation },
+            parent_pid,
+            mappings: Arc::new(Mappings::new(self.next())),
+            comm,
+            is_kernel_thread: false,
+            exe: None,
+            exe_path: None,
+            own_command: None,
+            cgroup_file: None,
+            published: Vec::new(),
+            n_unlisted: 0,
+            is_sampled: false,
+            is_looked_at: false,
+            ended: false,
+            scanned_ns: 0,
+        };
+        self.replace(pid, instance);
+    }
+
+    fn rename(&mut self, pid: u32, comm: String, time_ns: u64) {
+        if !self.is_in_scan(pid, time_ns)
+            && let Some(instance) = self.by_pid.get_mut(&pid)
+        {
+            instance.comm = comm;
+        }
+    }
+
+    fn mapped(&mut self, pid: u32, start: u64, end: u64, file_offset: u64, file: &MappedFile, time_ns: u64) {
+        if self.is_in_scan(pid, time_ns) {
+            return;
+        }
+        let version = self.next();
+        let id = self.executables.of_file(file);
+        let Some(instance) = self.by_pid.get_mut(&pid) else { return };
+        // The first file that is mapped after an exec is the program itself; its interpreter follows.
+        if instance.exe.is_none() && !instance.is_kernel_thread && file.inode != 0 {
+            instance.exe = id;
+            instance.exe_path = id.and_then(|id| self.executables.get(id)).map(|executable| executable.path.clone());
+        }
+        let file = id.map(|id| (id, if file.inode == 0 { 0 } else { file_offset }));
+        Arc::make_mut(&mut instance.mappings).map(version, start, end, file);
+        if !instance.published.is_empty() {
+            self.touched.insert(pid);
+        }
+    }
+
+    fn exit(&mut self, pid: u32, time_ns: u64) {
+        if self.is_in_scan(pid, time_ns) {
+            return;
+        }
+        if let Some(instance) = self.by_pid.get_mut(&pid) {
+            instance.ended = true;
+            if !instance.published.is_empty() {
+                self.touched.insert(pid);
+            }
+        }
+    }
+
+    /// Puts an instance in the place of the one that has had the pid.
+    fn replace(&mut self, pid: u32, instance: Instance) {
+        let Some(old) = self.by_pid.insert(pid, instance) else { return };
+        if !old.published.is_empty() {
+            self.touched.insert(pid);
+        }
+        if old.is_sampled {
+            self.replaced.insert(old.key, Arc::new(snapshot(&old, &self.executables)));
+        }
+    }
+
+    fn is_in_scan(&self, pid: u32, time_ns: u64) -> bool {
+        self.by_pid.get(&pid).is_some_and(|instance| time_ns < instance.scanned_ns)
+    }
+
+    /// A number for a key or a version.
+    fn next(&mut self) -> u64 {
+        self.n_given += 1;
+        self.n_given
+    }
+}
+
+/// A process that was gone before anything could be learned of it.
+fn unknown(pid: u32, comm: &[u8], key: u64, now_ns: u64) -> Instance {
+    let comm = comm.split(|&byte| byte == 0).next().unwrap_or_default();
+    Instance {
+        key,
+        identity: Identity { pid, start_time_ns: now_ns, exec_generation: 0 },
+        parent_pid: 0,
+        mappings: Arc::new(Mappings::new(key)),
+        comm: String::from_utf8_lossy(comm).into_owned(),
+        is_kernel_thread: false,
+        exe: None,
+        exe_path: None,
+        own_command: None,
+        cgroup_file: None,
+        published: Vec::new(),
+            n_unlisted: 0,
+        is_sampled: false,
+        is_looked_at: false,
+        ended: true,
+        scanned_ns: 0,
+    }
+}
+
+/// Reads once what labels need and only a live process can tell.
+fn look_at(instance: &mut Instance, executables: &Executables) {
+    if instance.is_looked_at {
+        return;
+    }
+    instance.is_looked_at = true;
+    let pid = instance.identity.pid;
+    instance.cgroup_file = scan::cgroup_file(pid);
+    if instance.exe_path.is_none() {
+        instance.exe_path = scan::exe_path(pid);
+    }
+    let exe_path = instance.exe_path.as_deref().unwrap_or_default();
+    if exe_path.rsplit('/').next() == Some(OWN_NAME) {
+        instance.own_command = scan::command(pid);
+    }
+    if let Some(exe) = instance.exe
+        && let Some(mapping) = instance.mappings.list().iter().find(|mapping| mapping.executable == exe.0)
+    {
+        executables.open(exe, pid, mapping.start, mapping.end);
+    }
+}
+
+fn snapshot(instance: &Instance, executables: &Executables) -> Process {
+    let cgroup_file = OnceLock::new();
+    if let Some(text) = &instance.cgroup_file {
+        cgroup_file.get_or_init(|| text.clone());
+    }
+    Process {
+        identity: instance.identity,
+        comm: instance.comm.clone(),
+        executable: instance.exe.and_then(|id| executables.get(id)).cloned(),
+        exe_path: instance.exe_path.clone(),
+        is_kernel_thread: instance.is_kernel_thread,
+        own_command: instance.own_command.clone(),
+        cgroup_file,
+    }
+}

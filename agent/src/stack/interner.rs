@@ -1,0 +1,172 @@
+//! Distinct stacks: the contents that have come from the kernel, and what became of them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use agent_common::frame::{FrameKind, RawFrame};
+use agent_common::mapping::Mapping;
+use agent_common::outcome::UnwindOutcome;
+use agent_common::sample::SampleRecord;
+
+use super::resolve::{LookedUpIn, PlacedFrame, place};
+use super::{Frame, Stack};
+use crate::event::StackContents;
+use crate::process::{ExecutableId, Instance, Mappings, Processes};
+
+/// Epochs for which contents and stacks are kept after they were last used.
+const KEPT_EPOCHS: u32 = 2;
+
+/// All distinct stacks of the last windows.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// By the kernel's hash.
+    contents: HashMap<u64, Contents>,
+    /// By the kernel's hash and the versions of the mappings that it was looked up in and that are valid; 0, 0 where
+    /// neither matters.
+    placed: HashMap<(u64, u64, u64), Used>,
+    /// By the hash of the placed frames: stacks that came on different ways are one.
+    interned: HashMap<u64, Used>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Contents {
+    frames: Box<[RawFrame]>,
+    has_addresses: bool,
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct Used {
+    stack: Arc<Stack>,
+    epoch: u32,
+}
+
+impl Stacks {
+    /// Takes a stack's contents.
+    pub fn insert(&mut self, contents: StackContents, epoch: u32) {
+        let has_addresses = contents.frames.iter().any(|frame| frame.kind() == Some(FrameKind::Address));
+        self.contents.insert(contents.hash, Contents { frames: contents.frames, has_addresses, epoch });
+    }
+
+    /// How many distinct stacks are held.
+    pub fn len(&self) -> usize {
+        self.interned.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.interned.is_empty()
+    }
+
+    /// The stack of a sample of that process at that time; `None` when its contents have not come.
+    pub fn of_sample(&mut self, sample: &SampleRecord, instance: &Instance, processes: &Processes) -> Option<Arc<Stack>> {
+        let contents = self.contents.get_mut(&sample.stack_hash)?;
+        contents.epoch = contents.epoch.max(sample.epoch);
+        let looked_up_in = looked_up_in(sample.mapping_generation, instance);
+        let key = match looked_up_in {
+            LookedUpIn::Current | LookedUpIn::Forgotten if !contents.has_addresses => (sample.stack_hash, 0, 0),
+            LookedUpIn::Outdated(list) => (sample.stack_hash, list.version, instance.mappings.version),
+            _ => (sample.stack_hash, 0, instance.mappings.version),
+        };
+        if let Some(known) = self.placed.get_mut(&key) {
+            known.epoch = sample.epoch;
+            return Some(Arc::clone(&known.stack));
+        }
+        let frames: Vec<PlacedFrame> =
+            contents.frames.iter().map(|frame| place(frame, looked_up_in, &instance.mappings)).collect();
+        let outcome = UnwindOutcome::from_u8(sample.outcome).unwrap_or(UnwindOutcome::UnwinderMissing);
+        let stack = self.intern(&frames, outcome, sample.epoch, instance, processes);
+        self.placed.insert(key, Used { stack: Arc::clone(&stack), epoch: sample.epoch });
+        Some(stack)
+    }
+
+    fn intern(
+        &mut self,
+        placed: &[PlacedFrame],
+        outcome: UnwindOutcome,
+        epoch: u32,
+        instance: &Instance,
+        processes: &Processes,
+    ) -> Arc<Stack> {
+        let id = self.hasher.hash_one((placed, outcome));
+        if let Some(known) = self.interned.get_mut(&id) {
+            known.epoch = epoch;
+            return Arc::clone(&known.stack);
+        }
+        let mut frames: Vec<Frame> = placed.iter().map(|frame| finish(frame, instance, processes)).collect();
+        frames.extend(miss_at_end(outcome, frames.is_empty()));
+        let stack = Arc::new(Stack { id, frames: frames.into(), outcome });
+        self.interned.insert(id, Used { stack: Arc::clone(&stack), epoch });
+        stack
+    }
+
+    /// The stack of samples whose contents never came.
+    pub fn missing(&mut self, epoch: u32) -> Arc<Stack> {
+        let reason = agent_common::outcome::Loss::StackMissing.name();
+        let id = self.hasher.hash_one(reason);
+        let stack = || {
+            let frames = Box::new([Frame::Miss { reason }]);
+            Arc::new(Stack { id, frames, outcome: UnwindOutcome::UnwinderMissing })
+        };
+        let known = self.interned.entry(id).or_insert_with(|| Used { stack: stack(), epoch });
+        known.epoch = epoch;
+        Arc::clone(&known.stack)
+    }
+
+    /// After a window: forgets what was not used for some time.
+    pub fn close_window(&mut self, epoch: u32) {
+        let is_kept = |used: u32| epoch.wrapping_sub(used) <= KEPT_EPOCHS;
+        self.contents.retain(|_, contents| is_kept(contents.epoch));
+        self.placed.retain(|_, used| is_kept(used.epoch));
+        self.interned.retain(|_, used| is_kept(used.epoch));
+    }
+}
+
+fn looked_up_in(generation: u32, instance: &Instance) -> LookedUpIn<'_> {
+    if generation == 0 {
+        return LookedUpIn::Nothing;
+    }
+    match instance.published(generation) {
+        Some(list) if list.version == instance.mappings.version => LookedUpIn::Current,
+        Some(list) => LookedUpIn::Outdated(list),
+        None => LookedUpIn::Forgotten,
+    }
+}
+
+fn finish(frame: &PlacedFrame, instance: &Instance, processes: &Processes) -> Frame {
+    match *frame {
+        PlacedFrame::Kernel { address } => Frame::Kernel { address },
+        PlacedFrame::Anonymous { address } => Frame::Anonymous { address },
+        PlacedFrame::Malformed => Frame::Miss { reason: "frame_malformed" },
+        PlacedFrame::Native { executable, offset } => match processes.executable(ExecutableId(executable)) {
+            Some(known) => {
+                if known.file.get().is_none()
+                    && let Some(mapping) = find_mapping(&instance.mappings, executable, offset)
+                {
+                    processes.open_executable(instance.identity.pid, mapping);
+                }
+                Frame::Native { executable: std::sync::Arc::clone(known), offset }
+            }
+            None => Frame::Miss { reason: "executable_forgotten" },
+        },
+    }
+}
+
+fn find_mapping(mappings: &Mappings, executable: u32, offset: u64) -> Option<&Mapping> {
+    mappings.list().iter().find(|mapping| mapping.executable == executable && mapping.address_of(offset).is_some())
+}
+
+/// The visible frame that says why a user stack is cut. A walk along frame pointers that ends in code without them has found
+/// what there is to be found: it is counted, not shown.
+fn miss_at_end(outcome: UnwindOutcome, is_empty: bool) -> Option<Frame> {
+    match outcome {
+        UnwindOutcome::Truncated | UnwindOutcome::StackFault | UnwindOutcome::UnwinderMissing => {
+            Some(Frame::Miss { reason: outcome.name() })
+        }
+        UnwindOutcome::Complete | UnwindOutcome::KernelThread | UnwindOutcome::FramePointerInvalid => {
+            is_empty.then_some(Frame::Miss { reason: "no_frames" })
+        }
+    }
+}
