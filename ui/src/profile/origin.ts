@@ -34,12 +34,13 @@ export function packageOf(node: TreeNode): string {
 
 /** `net/http` of `net/http.(*conn).serve`, `tokio` of `<tokio::task::Id as Debug>::fmt`; empty for a plain C name. */
 export function packageOfName(name: string): string {
+  // `module+0x1234` is how an address without a symbol is written: its module tells more.
+  if (/\+?0x[0-9a-f]+$/.test(name)) return "";
   const plain = name.replace(/^[<&*(\s]*(?:(?:dyn|mut|impl)\s+)?/, "");
   const scope = /^([A-Za-z_][\w$-]*)::/.exec(plain);
   if (scope) return scope[1]!;
   const go = /^((?:[\w.~-]+\/)*[\w~-]+)\.[\w(*[{]/.exec(name);
-  if (go && !name.startsWith("0x")) return go[1]!;
-  return "";
+  return go ? go[1]! : "";
 }
 
 /** A shorter name that still tells the function: without arguments, generics and outer scopes. */

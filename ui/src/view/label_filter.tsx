@@ -70,7 +70,8 @@ export function LabelFilter({ value, service, interval, onApply }: Props) {
         aria-invalid={!parsed.ok}
         autocomplete="off"
         spellcheck={false}
-        placeholder={'Filter by labels, as comm="worker", cgroup=~"/user.*"'}
+        placeholder="Filter by labels"
+        title={'Matchers as comm="worker", cgroup=~"/user.*", node!="db1"'}
         value={text}
         onInput={(event) => setText(event.currentTarget.value)}
         onFocus={() => setFocused(true)}

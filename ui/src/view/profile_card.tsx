@@ -75,8 +75,8 @@ function Shown({ state, query, type, profile, seconds, theme, onChange, root, zo
       <Toolbar state={state} matches={matches} total={root.total} searchBox={searchBox} downloads={downloads} onChange={onChange} />
       <Legend groups={palette.groups} coloring={state.color} total={root.total} search={state.search} onSearch={setSearch} />
       {state.view !== "table" && <Breadcrumbs zoomed={zoomed} onZoom={onZoom} />}
-      <div class={`views ${state.view}`}>
-        {state.view !== "flame" && <FunctionTable root={root} detailed={detailed} measure={measure} search={state.search} onSearch={setSearch} />}
+      <div class={`views view-${state.view}`}>
+        {state.view !== "flame" && <FunctionTable root={root} detailed={detailed} compact={state.view === "both"} measure={measure} search={state.search} onSearch={setSearch} />}
         {state.view !== "table" && <FlameGraph root={root} zoomed={zoomed} palette={palette} matches={matches} measure={measure} onZoom={onZoom} />}
       </div>
     </section>

@@ -8,14 +8,18 @@ import { useSize } from "../state/use_size";
 
 interface Props {
   root: TreeNode;
-  /** Counts up when the tree's details arrive. */
+  /** The tree has its files, lines and modules. */
   detailed: boolean;
+  /** Beside the flame graph: function and shares only. */
+  compact: boolean;
   measure: Measure;
   search: string;
   onSearch: (name: string) => void;
 }
 
 const ROW_HEIGHT = 30;
+/** Columns beside the flame graph. */
+const COMPACT = 3;
 const COLUMNS: { key: SortKey; title: string; numeric: boolean }[] = [
   { key: "name", title: "Function", numeric: false },
   { key: "self", title: "Self", numeric: true },
@@ -23,7 +27,7 @@ const COLUMNS: { key: SortKey; title: string; numeric: boolean }[] = [
   { key: "module", title: "Module", numeric: false },
 ];
 
-export function FunctionTable({ root, detailed, measure, search, onSearch }: Props) {
+export function FunctionTable({ root, detailed, compact, measure, search, onSearch }: Props) {
   const [sort, setSort] = useState<Sort>({ key: "self", descending: true });
   const [filter, setFilter] = useState("");
   const [scrollTop, setScrollTop] = useState(0);
@@ -36,6 +40,7 @@ export function FunctionTable({ root, detailed, measure, search, onSearch }: Pro
   }, [all, sort, filter]);
   const first = Math.max(0, Math.floor(scrollTop / ROW_HEIGHT) - 8);
   const last = Math.min(rows.length, first + Math.ceil((height || 600) / ROW_HEIGHT) + 16);
+  const columns = compact ? COLUMNS.slice(0, COMPACT) : COLUMNS;
   const sortBy = (key: SortKey, numeric: boolean) => setSort(sort.key === key ? { key, descending: !sort.descending } : { key, descending: numeric });
   return (
     <div class="table-pane">
@@ -47,10 +52,10 @@ export function FunctionTable({ root, detailed, measure, search, onSearch }: Pro
         <span class="dim">{rows.length === 1 ? "1 function" : `${rows.length.toLocaleString("en-US")} functions`}</span>
       </div>
       <div class="table-scroll" ref={box} onScroll={(event) => setScrollTop(event.currentTarget.scrollTop)}>
-        <table aria-rowcount={rows.length + 1}>
+        <table class={compact ? "compact" : ""} aria-rowcount={rows.length + 1}>
           <thead>
             <tr>
-              {COLUMNS.map(({ key, title, numeric }) => (
+              {columns.map(({ key, title, numeric }) => (
                 <th key={key} scope="col" class={numeric ? "numeric" : key} aria-sort={sort.key === key ? (sort.descending ? "descending" : "ascending") : "none"}>
                   <button type="button" onClick={() => sortBy(key, numeric)}>
                     {title}
@@ -61,11 +66,11 @@ export function FunctionTable({ root, detailed, measure, search, onSearch }: Pro
             </tr>
           </thead>
           <tbody>
-            <tr class="spacer" aria-hidden="true"><td colSpan={4} style={{ height: `${first * ROW_HEIGHT}px` }} /></tr>
+            <tr class="spacer" aria-hidden="true"><td colSpan={columns.length} style={{ height: `${first * ROW_HEIGHT}px` }} /></tr>
             {rows.slice(first, last).map((row, i) => (
-              <Row key={row.key} row={row} index={first + i + 2} measure={measure} marked={search !== "" && search === row.name} onSearch={onSearch} />
+              <Row key={row.key} row={row} index={first + i + 2} compact={compact} measure={measure} marked={search !== "" && search === row.name} onSearch={onSearch} />
             ))}
-            <tr class="spacer" aria-hidden="true"><td colSpan={4} style={{ height: `${(rows.length - last) * ROW_HEIGHT}px` }} /></tr>
+            <tr class="spacer" aria-hidden="true"><td colSpan={columns.length} style={{ height: `${(rows.length - last) * ROW_HEIGHT}px` }} /></tr>
           </tbody>
         </table>
       </div>
@@ -76,32 +81,36 @@ export function FunctionTable({ root, detailed, measure, search, onSearch }: Pro
 interface RowProps {
   row: FunctionRow;
   index: number;
+  compact: boolean;
   measure: Measure;
   marked: boolean;
   onSearch: (name: string) => void;
 }
 
-function Row({ row, index, measure, marked, onSearch }: RowProps) {
+function Row({ row, index, compact, measure, marked, onSearch }: RowProps) {
   return (
     <tr class={marked ? "marked" : ""} data-function={row.name} aria-rowindex={index} onClick={() => onSearch(marked ? "" : row.name)}>
       <td class="name">
-        <button type="button" title={row.source === "" ? row.name : `${row.name}\n${row.source}`} aria-pressed={marked}>
-          {row.name}
-        </button>
-        {row.source !== "" && <span class="source">{shortSource(row.source)}</span>}
+        <div>
+          <button type="button" title={row.source === "" ? row.name : `${row.name}\n${row.source}`} aria-pressed={marked}>
+            {row.name}
+          </button>
+          {row.source !== "" && !compact && <span class="source">{shortSource(row.source)}</span>}
+        </div>
       </td>
-      <Amount value={row.self} measure={measure} />
-      <Amount value={row.total} measure={measure} />
-      <td class="module" title={row.module}>{row.module}</td>
+      <Amount value={row.self} compact={compact} measure={measure} />
+      <Amount value={row.total} compact={compact} measure={measure} />
+      {!compact && <td class="module" title={row.module}>{row.module}</td>}
     </tr>
   );
 }
 
-function Amount({ value, measure }: { value: number; measure: Measure }) {
+function Amount({ value, compact, measure }: { value: number; compact: boolean; measure: Measure }) {
+  if (value === 0) return <td class="numeric none">–</td>;
   return (
-    <td class="numeric">
+    <td class="numeric" title={compact ? formatAmount(value, measure) : undefined}>
       <span class="amount-bar" style={{ width: `${(100 * value) / measure.total}%` }} />
-      <span class="amount">{value === 0 ? "–" : formatAmount(value, measure)}</span>
+      {!compact && <span class="amount">{formatAmount(value, measure)}</span>}
       <span class="share">{formatShare(value, measure.total)}</span>
     </td>
   );
