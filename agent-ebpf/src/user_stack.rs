@@ -7,6 +7,7 @@ use agent_common::mapping::{CHUNK_LEN, ChunkKey, MAX_CHUNKS, ProcessMappings};
 use agent_common::outcome::UnwindOutcome;
 use agent_common::unwind::{Step, frame_pointer_step, is_frame_pointer};
 use aya_ebpf::programs::PerfEventContext;
+use aya_log_ebpf::debug;
 
 use crate::emit;
 use crate::helpers;
@@ -23,7 +24,7 @@ const MAX_STEPS: usize = MAX_USER_FRAMES - 1;
 
 /// Walks, normalizes and sends.
 #[inline(always)]
-pub(crate) fn walk<const LOOP: bool>(_ctx: &PerfEventContext) {
+pub(crate) fn walk<const LOOP: bool>(ctx: &PerfEventContext) {
     let Some(scratch) = maps::scratch() else { return };
     if scratch.has_user_stack != 0 {
         scratch.sample.outcome = UnwindOutcome::Truncated as u8;
@@ -39,6 +40,15 @@ pub(crate) fn walk<const LOOP: bool>(_ctx: &PerfEventContext) {
         normalize::<LOOP>(scratch);
     }
     emit::send();
+    // Off by default: the level is a constant that the verifier knows, so that this costs nothing then.
+    debug!(
+        ctx,
+        "pid {} tid {}: {} frames, outcome {}",
+        scratch.sample.pid,
+        scratch.sample.tid,
+        scratch.stack.n_frames,
+        scratch.sample.outcome
+    );
 }
 
 /// Sends what there is when no program that walks user stacks is loaded.

@@ -1,7 +1,7 @@
 //! Scratch.
 use agent::agent::*;
 fn main() {
-    let config = agent::kernel::Config { frequency_hz: 97, ring_bytes: 0, max_processes: 0, stack_slots: 0, log: false };
+    let config = agent::kernel::Config { frequency_hz: 97, ring_bytes: 0, max_processes: 0, stack_slots: 0, log: std::env::var_os("BLOG").is_some() };
     let mut s = Sampler::new(&config, Target::All).unwrap();
     println!("{} {:?} processes {}", s.kernel().tier(), s.kernel().sizes(), s.n_processes());
     s.start().unwrap();
