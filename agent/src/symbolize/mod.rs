@@ -1,8 +1,28 @@
 //! Distinct stacks of a window in; the same stacks with named frames out.
+//!
+//! The agent's side holds the rights and opens files; the worker's side (`worker`) has none and reads them.
 
+pub mod wire;
+pub mod channel;
+pub mod notes;
+mod names;
+mod metrics;
+mod cache;
+mod backoff;
+mod frames;
+mod kernel_build_id;
+mod child;
+mod link;
+mod symbolizer;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_common::frame::FrameKind;
+
+pub use self::metrics::{Metrics, Miss, MissLabel, Restart, RestartLabel};
+pub use self::symbolizer::Symbolizer;
 
 /// A function at a frame's address: the frame's own one, or one that was inlined into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,4 +66,60 @@ pub struct SymbolizedStack {
     pub id: u64,
     /// Leaf first.
     pub frames: Vec<Arc<SymbolizedFrame>>,
+}
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The program that answers the argument `worker`: the agent's own, but in tests.
+    pub worker_path: PathBuf,
+    /// Whom the worker becomes when the agent is root.
+    pub worker_uid: u32,
+    /// The group of `worker_uid`.
+    pub worker_gid: u32,
+    /// Resident memory of the worker above which it drops parsed files, the least recently used first.
+    pub worker_resident_bytes: u64,
+    /// Heap of the worker above which its allocations fail, which costs it its life and the file its names.
+    pub worker_heap_bytes: u64,
+    /// Debug sections that are larger than this, uncompressed, are not read: the file's symbols are.
+    pub debug_bytes: u64,
+    /// Without a sign of life for so long, the worker is killed.
+    pub deadline: Duration,
+    /// What all symbols of one window may take.
+    pub call_budget: Duration,
+    /// How long a file is left alone when the worker was first lost over it; doubles each time.
+    pub block_time: Duration,
+    /// Named frames that are kept between windows.
+    pub cache_entries: usize,
+    /// Where the kernel's symbols are.
+    pub kallsyms_path: PathBuf,
+    /// The kernel's symbols are read again after this, when a module or a BPF program is asked for.
+    pub kallsyms_age: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            worker_path: PathBuf::from("/proc/self/exe"),
+            worker_uid: 65534,
+            worker_gid: 65534,
+            worker_resident_bytes: 16 << 20,
+            worker_heap_bytes: 512 << 20,
+            debug_bytes: 256 << 20,
+            deadline: Duration::from_secs(2),
+            call_budget: Duration::from_secs(8),
+            block_time: Duration::from_secs(30),
+            cache_entries: 32 * 1024,
+            kallsyms_path: PathBuf::from("/proc/kallsyms"),
+            kallsyms_age: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Why there can be no symbols at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program that shall be the worker is not there.
+    #[error("cannot find the symbol worker's program {path}: is /proc mounted?")]
+    WorkerMissing { path: PathBuf },
 }
