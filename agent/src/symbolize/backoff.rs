@@ -48,6 +48,6 @@ mod tests {
         for _ in 0..60 {
             backoff.fail(now, Duration::from_secs(30));
         }
-        assert!(!backoff.is_blocked(now + Duration::from_secs(3600)));
+        assert!(!backoff.is_blocked(now + Duration::from_hours(1)));
     }
 }

@@ -225,6 +225,7 @@ impl StuckWorker {
 
 /// Starts the child on a thread of its own, which then waits for the returned sender to be dropped. `PR_SET_PDEATHSIG`
 /// goes by the thread that started the child, and the caller's may be one of a pool that comes and goes.
+#[expect(clippy::disallowed_methods, reason = "the worker is the agent's own program")]
 fn spawn(path: &Path, socket: OwnedFd) -> std::io::Result<(Child, mpsc::Sender<()>)> {
     let (started, child) = mpsc::sync_channel(1);
     let (starter, ended) = mpsc::channel::<()>();

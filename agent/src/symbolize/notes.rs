@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(hex_of(&[&abi, &go, &gnu]).as_deref(), Some("ab0c"));
         assert_eq!(hex_of(&[&abi, &go]).as_deref(), Some("782f79"));
         assert_eq!(hex_of(&[&abi]), None);
-        assert_eq!(hex_of(&[&gnu[..13]]), None);
+        assert_eq!(hex_of(&[gnu.get(..13).unwrap()]), None);
     }
 
     proptest! {

@@ -96,7 +96,7 @@ impl KernelSymbols {
             return None;
         }
         let (address, rest) = hex(line)?;
-        let [b' ', (b't' | b'T' | b'w' | b'W'), b' ', name @ ..] = rest else { return None };
+        let [b' ', b't' | b'T' | b'w' | b'W', b' ', name @ ..] = rest else { return None };
         let name = name.split(|byte| *byte == b'\t').next().unwrap_or_default();
         if name.is_empty() || address < KERNEL_HALF {
             return None;

@@ -1,0 +1,199 @@
+//! Programs to be named, and ways to ask about them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use agent::process::{Executable, ExecutableId};
+use agent::stack::{Frame, Stack};
+use agent::symbolize::{
+    Config, Metrics, Miss, MissLabel, Restart, RestartLabel, SymbolizedFrame, Symbolizer,
+};
+use agent_common::outcome::UnwindOutcome;
+use tempfile::TempDir;
+
+/// A test and its name.
+pub(crate) type Test = (&'static str, fn());
+
+/// A symbolizer and what it counted.
+pub(crate) struct Subject {
+    pub(crate) symbolizer: Symbolizer,
+    pub(crate) metrics: Metrics,
+}
+
+impl Subject {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let metrics = Metrics::default();
+        let symbolizer =
+            Symbolizer::new(config, metrics.clone()).expect("the test program can be the worker");
+        Self { symbolizer, metrics }
+    }
+
+    /// Names the frames of one stack.
+    pub(crate) fn name(&mut self, frames: Vec<Frame>) -> Vec<Arc<SymbolizedFrame>> {
+        static IDS: AtomicU64 = AtomicU64::new(1);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let n_frames = frames.len();
+        let stack = Arc::new(Stack { id, frames: frames.into(), outcome: UnwindOutcome::Complete });
+        let mut named = self.symbolizer.symbolize(&[stack]);
+        let frames = named.remove(&id).expect("each stack is answered").frames;
+        assert_eq!(frames.len(), n_frames, "each frame is answered");
+        assert!(
+            frames
+                .iter()
+                .all(|frame| frame.functions.iter().all(|function| !function.name.is_empty()))
+        );
+        frames
+    }
+
+    /// Names offsets of a file.
+    pub(crate) fn name_offsets(
+        &mut self,
+        executable: &Arc<Executable>,
+        offsets: &[u64],
+    ) -> Vec<Arc<SymbolizedFrame>> {
+        let frame =
+            |offset: &u64| Frame::Native { executable: Arc::clone(executable), offset: *offset };
+        self.name(offsets.iter().map(frame).collect())
+    }
+
+    pub(crate) fn misses(&self, reason: Miss) -> u64 {
+        self.metrics.misses.get_or_create(&MissLabel { reason }).get()
+    }
+
+    #[expect(dead_code, reason = "x")]
+    pub(crate) fn restarts(&self, reason: Restart) -> u64 {
+        self.metrics.restarts.get_or_create(&RestartLabel { reason }).get()
+    }
+
+    pub(crate) fn worker_pid(&self) -> u32 {
+        self.symbolizer.worker_pid().expect("a worker runs")
+    }
+}
+
+/// An executable as the process table would have it.
+pub(crate) fn executable(path: &str, file: Option<File>) -> Arc<Executable> {
+    static IDS: AtomicU32 = AtomicU32::new(1);
+    let file = file.map_or_else(OnceLock::new, |file| OnceLock::from(Arc::new(file)));
+    Arc::new(Executable {
+        id: ExecutableId(IDS.fetch_add(1, Ordering::Relaxed)),
+        path: path.to_owned(),
+        file,
+    })
+}
+
+pub(crate) fn open(path: &Path) -> Arc<Executable> {
+    let file = File::open(path).expect("the file is there");
+    executable(path.to_str().expect("test paths are UTF-8"), Some(file))
+}
+
+/// Says aloud that a test could not be made, for want of a tool.
+pub(crate) fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+}
+
+/// Runs a tool; `None` if it is not there or fails.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests compile programs and compare with binutils"
+)]
+pub(crate) fn tool(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    if !output.status.success() {
+        println!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A compiled program in a directory of its own.
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Program {
+    /// Compiles a source text, which is written to `source` in the program's directory.
+    pub(crate) fn build(compiler: &str, source: &str, text: &str, flags: &[&str]) -> Option<Self> {
+        let folder = TempDir::new().expect("a temporary directory");
+        let source = folder.path().join(source);
+        std::fs::write(&source, text).expect("writing the source");
+        let path = folder.path().join("program");
+        let mut arguments = vec![source.to_str()?, "-o", path.to_str()?];
+        arguments.extend(flags);
+        let built = tool(compiler, &arguments);
+        if built.is_none() {
+            skip(&format!("{compiler} {} is missing or fails", flags.join(" ")));
+        }
+        built.map(|_| Self { path, _folder: folder })
+    }
+
+    pub(crate) fn c(flags: &[&str]) -> Option<Self> {
+        Self::build("gcc", "work.c", C_SOURCE, flags)
+    }
+
+    /// Address and size of the functions, by name.
+    pub(crate) fn symbols(&self) -> HashMap<String, (u64, u64)> {
+        let listing = tool("nm", &["-S", self.path.to_str().expect("UTF-8")]).unwrap_or_default();
+        let symbol = |line: &str| {
+            let words: Vec<_> = line.split(' ').collect();
+            let [address, size, "t" | "T" | "W", name] = words.as_slice() else { return None };
+            let hex = |word| u64::from_str_radix(word, 16).ok();
+            Some(((*name).to_owned(), (hex(address)?, hex(size)?)))
+        };
+        listing.lines().filter_map(symbol).collect()
+    }
+
+    /// The file offset of a virtual address, by readelf's table of segments.
+    pub(crate) fn offset_of(&self, address: u64) -> u64 {
+        let listing =
+            tool("readelf", &["-lW", self.path.to_str().expect("UTF-8")]).unwrap_or_default();
+        let segment = |line: &str| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let ["LOAD", offset, start, _, size, ..] = words.as_slice() else { return None };
+            let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
+            let (offset, start, size) = (hex(offset)?, hex(start)?, hex(size)?);
+            (start..start + size).contains(&address).then(|| address - start + offset)
+        };
+        listing.lines().find_map(segment).expect("the address is in a segment")
+    }
+}
+
+pub(crate) const C_SOURCE: &str = r#"#include <stdio.h>
+#ifndef FAR
+#define FAR
+#endif
+static volatile unsigned long sink;
+static inline __attribute__((always_inline)) unsigned long innermost(unsigned long x) {
+    for (int i = 0; i < 3; i++)
+        x = x * 31 + sink;
+    return x;
+}
+static inline __attribute__((always_inline)) unsigned long middle(unsigned long x) {
+    x += 7;
+    return innermost(x) ^ sink;
+}
+__attribute__((noinline)) unsigned long leaf(unsigned long x) {
+    sink += x;
+    return middle(x) + 1;
+}
+FAR __attribute__((noinline)) unsigned long caller(unsigned long x) {
+    unsigned long y = x + 3;
+    y += leaf(y);
+    return y * 2;
+}
+int main(int argc, char **argv) {
+    unsigned long total = 0;
+    for (int i = 0; i < argc; i++)
+        total += caller(i);
+    printf("%lu\n", total);
+    return 0;
+}
+"#;
