@@ -35,7 +35,9 @@ pub struct ChunkKey {
 }
 
 /// One executable mapping of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Mapping {
     /// First address.
@@ -87,7 +89,10 @@ pub struct MappingChunk {
 
 #[cfg(feature = "user")]
 mod pod {
-    #![expect(unsafe_code, reason = "aya::Pod marks types that may be copied to and from the kernel")]
+    #![expect(
+        unsafe_code,
+        reason = "aya::Pod marks types that may be copied to and from the kernel"
+    )]
 
     use super::{ChunkKey, MappingChunk, ProcessMappings};
 

@@ -27,7 +27,10 @@ pub(crate) fn send() {
 fn send_stack(scratch: &mut Scratch, hash: u64) {
     // The factor spreads the epochs over all bits, so that no other hash's mark of another epoch is this one's.
     let mark = hash ^ u64::from(scratch.sample.epoch).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let Some(slot) = maps::SEEN_STACKS.get_ptr_mut((hash >> 20) as u32 & maps::SEEN_MASK.load()) else { return };
+    let Some(slot) = maps::SEEN_STACKS.get_ptr_mut((hash >> 20) as u32 & maps::SEEN_MASK.load())
+    else {
+        return;
+    };
     if helpers::load(slot) == mark {
         return;
     }

@@ -1,5 +1,8 @@
 //! The kernel's helpers as safe functions.
-#![expect(unsafe_code, reason = "helpers take raw pointers; each call says why its pointers are good")]
+#![expect(
+    unsafe_code,
+    reason = "helpers take raw pointers; each call says why its pointers are good"
+)]
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -110,9 +113,12 @@ pub(crate) fn user_registers(ctx: &PerfEventContext) -> Option<Registers> {
         return Some(registers(regs, false));
     }
     let saved = MaybeUninit::<pt_regs>::uninit();
-    let regs = if maps::TASK_STACK_OFFSET.load() == 0 { regs_by_helper() } else { regs_by_stack(&saved)? };
+    let regs =
+        if maps::TASK_STACK_OFFSET.load() == 0 { regs_by_helper() } else { regs_by_stack(&saved)? };
     // SAFETY: points to a whole `pt_regs`.
-    let (cs, orig_rax) = unsafe { (addr_of!((*regs).cs).read_volatile(), addr_of!((*regs).orig_rax).read_volatile()) };
+    let (cs, orig_rax) = unsafe {
+        (addr_of!((*regs).cs).read_volatile(), addr_of!((*regs).orig_rax).read_volatile())
+    };
     // A kernel thread has no user registers: the place is zero. In a system call `orig_rax` is its number, else negative.
     (cs & PRIVILEGE_MASK == PRIVILEGE_MASK).then(|| registers(regs, orig_rax.cast_signed() >= 0))
 }
@@ -161,17 +167,23 @@ fn read_kernel(to: *mut c_void, len: u32, from: u64) -> Option<()> {
 pub(crate) fn read_user_pair(address: u64) -> Option<[u64; 2]> {
     let mut pair = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: the pointer and the length are one array's; the helper checks the source.
-    let result = unsafe { generated::bpf_probe_read_user(pair.as_mut_ptr().cast(), 16, address as *const c_void) };
+    let result = unsafe {
+        generated::bpf_probe_read_user(pair.as_mut_ptr().cast(), 16, address as *const c_void)
+    };
     // SAFETY: the helper has filled it.
     (result == 0).then(|| unsafe { pair.assume_init() })
 }
 
 /// The kernel stack's addresses, leaf first; how many, or `None` on error.
 #[inline(always)]
-pub(crate) fn kernel_stack(ctx: &PerfEventContext, addresses: &mut [u64; MAX_KERNEL_FRAMES + 1]) -> Option<usize> {
+pub(crate) fn kernel_stack(
+    ctx: &PerfEventContext,
+    addresses: &mut [u64; MAX_KERNEL_FRAMES + 1],
+) -> Option<usize> {
     let len = MAX_KERNEL_FRAMES as u32 * 8;
     // SAFETY: the pointer and the length are one array's.
-    let bytes = unsafe { generated::bpf_get_stack(ctx.as_ptr(), addresses.as_mut_ptr().cast(), len, 0) };
+    let bytes =
+        unsafe { generated::bpf_get_stack(ctx.as_ptr(), addresses.as_mut_ptr().cast(), len, 0) };
     (bytes >= 0).then_some((bytes as usize / 8).min(MAX_KERNEL_FRAMES))
 }
 
@@ -179,7 +191,9 @@ pub(crate) fn kernel_stack(ctx: &PerfEventContext, addresses: &mut [u64; MAX_KER
 #[inline(always)]
 fn ring_flags() -> u64 {
     // SAFETY: the pointer is the ring's.
-    let unread = unsafe { generated::bpf_ringbuf_query(addr_of!(maps::RECORDS).cast_mut().cast(), AVAIL_DATA) };
+    let unread = unsafe {
+        generated::bpf_ringbuf_query(addr_of!(maps::RECORDS).cast_mut().cast(), AVAIL_DATA)
+    };
     if unread >= maps::WAKEUP_BYTES.load() { FORCE_WAKEUP } else { NO_WAKEUP }
 }
 

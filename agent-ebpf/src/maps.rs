@@ -1,6 +1,9 @@
 //! The maps, and the constants that user space sets before the programs are loaded. Sizes here are placeholders of a
 //! small machine: user space sets each from the machine it runs on.
-#![expect(unsafe_code, reason = "maps hand out pointers; constants set at load must be read volatile")]
+#![expect(
+    unsafe_code,
+    reason = "maps hand out pointers; constants set at load must be read volatile"
+)]
 
 use agent_common::limits::{MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
 use agent_common::mapping::{ChunkKey, MappingChunk, ProcessMappings};

@@ -130,8 +130,11 @@ fn append(scratch: &mut Scratch, process: Option<&ProcessMappings>, index: usize
     let address = scratch.user[index & (MAX_USER_FRAMES - 1)];
     let frame = match process {
         None => RawFrame::new(FrameKind::Address, scratch.sample.pid, address),
-        Some(process) if is_in_last_mapping(scratch, address) || find_mapping(scratch, process, address) => {
-            let offset = address.wrapping_sub(scratch.last_start).wrapping_add(scratch.last_file_offset);
+        Some(process)
+            if is_in_last_mapping(scratch, address) || find_mapping(scratch, process, address) =>
+        {
+            let offset =
+                address.wrapping_sub(scratch.last_start).wrapping_add(scratch.last_file_offset);
             RawFrame::new(FrameKind::Native, scratch.last_executable as u32, offset)
         }
         Some(_) => RawFrame::new(FrameKind::Address, scratch.sample.mapping_generation, address),

@@ -1,3 +1,231 @@
-//! The road on one page.
+//! The road on one page. Per sample: kernel -> event -> (process) -> stack, in the [`Sampler`]. Per window: symbolize ->
+//! label -> profile, in the [`Namer`], on a thread of its own; then export.
+
 mod sampler;
-pub use self::sampler::{Sampler, Target, Tally, monotonic_ns};
+mod window;
+mod metrics;
+mod namer;
+mod record;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+
+use self::metrics::Metrics;
+use self::namer::{CountedWindow, Namer};
+use self::window::{WallOffset, window_end_ns};
+use crate::admin::Admin;
+use crate::config::{self, Config};
+use crate::export::{self, Exporter};
+use crate::kernel::{self, online_cpus, period_ns};
+use crate::label::{self, Labeler};
+use crate::profile;
+use crate::symbolize::{self, Symbolizer};
+
+pub use self::record::{RecordSummary, RecordTarget, record};
+pub use self::sampler::{Sampler, Tally, Target, monotonic_ns};
+
+/// How often the rings are read.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(200);
+/// How often CPUs are looked for and metrics are brought up to date.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+/// Windows that wait to be named; the next is dropped and counted.
+const MAX_WINDOWS_WAITING: usize = 4;
+/// How long the end may take.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why the agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel stage.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The way to the server.
+    #[error(transparent)]
+    Export(#[from] export::Error),
+    /// The file of a recording.
+    #[error(transparent)]
+    File(#[from] export::file::Error),
+    /// The worker that names frames.
+    #[error(transparent)]
+    Symbolize(#[from] symbolize::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What the agent has found when it starts to sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Online CPUs.
+    pub n_cpus: usize,
+    /// Samples per second and CPU.
+    pub frequency_hz: u32,
+    /// Processes, without the kernel's own threads.
+    pub n_processes: usize,
+    /// The kernel's release.
+    pub kernel_release: String,
+    /// How it works here: `bpf, frame pointers`.
+    pub tier: &'static str,
+}
+
+impl Summary {
+    fn of(sampler: &Sampler, config: &Config) -> Self {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            n_cpus: online_cpus().map_or(0, |cpus| cpus.len()),
+            frequency_hz: config.sampling.frequency_hz,
+            n_processes: sampler.n_processes(),
+            kernel_release: release.trim().to_owned(),
+            tier: sampler.kernel().tier(),
+        }
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { n_cpus, frequency_hz, n_processes, kernel_release, tier: _ } = self;
+        let plural = if *n_cpus == 1 { "" } else { "s" };
+        let version: Vec<&str> = kernel_release.splitn(3, ['.', '-']).take(2).collect();
+        let version = version.join(".");
+        write!(
+            f,
+            "sampling {n_cpus} CPU{plural} at {frequency_hz} Hz, {n_processes} processes, kernel {version}"
+        )
+    }
+}
+
+/// Runs the agent until `stop` is set; then sends what there is. `started` is called when sampling has begun.
+pub fn run(
+    config: &Config,
+    stop: &AtomicBool,
+    started: impl FnOnce(&Summary),
+) -> Result<(), Error> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let exporter = Exporter::spawn(&config.export()?, export::Metrics::register(&mut registry))?;
+    let labeler = Labeler::new(config.label(), label::Metrics::register(&mut registry));
+    let namer = Namer::new(symbolizer(config, &mut registry)?, labeler);
+    let mut sampler = Sampler::new(&kernel_config(config), Target::All)?;
+    let is_ready = Arc::new(AtomicBool::new(false));
+    if let Some(address) = config.metrics_address()? {
+        Admin::new(Arc::new(registry), Arc::clone(&is_ready)).serve(address, exporter.runtime());
+    }
+    let (windows, waiting) = sync_channel(MAX_WINDOWS_WAITING);
+    let naming = thread::Builder::new().name("namer".to_owned());
+    let naming =
+        naming.spawn(move || name_windows(namer, &waiting, exporter)).map_err(Error::Thread)?;
+    sampler.start()?;
+    started(&Summary::of(&sampler, config));
+    is_ready.store(true, Ordering::Relaxed);
+    let sampled = sample(&mut sampler, config, &windows, &metrics, stop);
+    drop(windows);
+    naming.join().expect("a panic in a thread has ended the process");
+    sampled
+}
+
+/// Samples window after window until `stop` is set.
+fn sample(
+    sampler: &mut Sampler,
+    config: &Config,
+    windows: &SyncSender<CountedWindow>,
+    metrics: &Metrics,
+    stop: &AtomicBool,
+) -> Result<(), Error> {
+    let mut offset = WallOffset::now();
+    let mut start_ns = monotonic_ns();
+    let mut housekeeping = Instant::now();
+    loop {
+        let stop_ns = stop.load(Ordering::Relaxed).then(monotonic_ns);
+        match stop_ns {
+            Some(stop_ns) => sampler.finish(stop_ns)?,
+            None => sampler.wait(DRAIN_INTERVAL),
+        }
+        loop {
+            let end_ns = window_end_ns(start_ns, config.window.get(), offset)
+                .min(stop_ns.unwrap_or(u64::MAX));
+            if sampler.drain(end_ns) < end_ns {
+                break;
+            }
+            let window = profile::Window {
+                start_unix_ns: offset.unix_ns(start_ns),
+                duration_ns: end_ns - start_ns,
+                period_ns: period_ns(config.sampling.frequency_hz),
+            };
+            hand_over(windows, CountedWindow { window, stacks: sampler.close_window()? }, metrics);
+            metrics.show(sampler)?;
+            if stop_ns == Some(end_ns) {
+                return Ok(());
+            }
+            (start_ns, offset) = (end_ns, WallOffset::now());
+        }
+        if housekeeping.elapsed() >= HOUSEKEEPING_INTERVAL {
+            housekeeping = Instant::now();
+            metrics.show(sampler)?;
+            sampler.follow_cpus()?;
+        }
+    }
+}
+
+fn hand_over(windows: &SyncSender<CountedWindow>, window: CountedWindow, metrics: &Metrics) {
+    metrics.window_closed();
+    if let Err(TrySendError::Full(window) | TrySendError::Disconnected(window)) =
+        windows.try_send(window)
+    {
+        metrics.window_dropped(window.n_samples());
+        tracing::warn!(
+            n_samples = window.n_samples(),
+            "a window was dropped: naming its frames takes too long"
+        );
+    }
+}
+
+/// Names, profiles and exports the windows that come, until there are no more.
+fn name_windows(mut namer: Namer, waiting: &Receiver<CountedWindow>, exporter: export::Handle) {
+    while let Ok(counted) = waiting.recv() {
+        let labeled = namer.name(&counted.stacks);
+        exporter.send(profile::build(counted.window, &labeled));
+    }
+    let flushed = exporter.flush(FLUSH_LIMIT);
+    if flushed.n_profiles_unsent > 0 {
+        tracing::warn!(
+            flushed.n_profiles_unsent,
+            "the server did not take the last profiles in time"
+        );
+    }
+}
+
+fn symbolizer(config: &Config, registry: &mut Registry) -> Result<Symbolizer, Error> {
+    let metrics = symbolize::Metrics::default();
+    metrics.register(registry);
+    let settings = symbolize::Config {
+        deadline: config.symbolize.worker_deadline.get(),
+        cache_entries: config.symbolize.cache_frames,
+        ..symbolize::Config::default()
+    };
+    Ok(Symbolizer::new(settings, metrics)?)
+}
+
+fn kernel_config(config: &Config) -> kernel::Config {
+    kernel::Config {
+        frequency_hz: config.sampling.frequency_hz,
+        ring_bytes: config.bpf.ring_bytes,
+        max_processes: config.bpf.max_processes,
+        stack_slots: config.bpf.stack_slots,
+        log: config.bpf.log,
+    }
+}
+
+/// Whether a recording can be written to `file`: its ending is known and its place can be written.
+pub fn check_record_file(file: &Path) -> Result<(), Error> {
+    export::file::Target::check(file)?;
+    Ok(())
+}

@@ -125,6 +125,14 @@ impl Sampler {
         Ok(())
     }
 
+    /// Ends sampling and waits until all that was sampled before `end_ns` can be drained.
+    pub fn finish(&mut self, end_ns: u64) -> Result<(), kernel::Error> {
+        self.kernel.detach()?;
+        let until = end_ns + IN_FLIGHT.as_nanos() as u64 + 1;
+        std::thread::sleep(Duration::from_nanos(until.saturating_sub(monotonic_ns())));
+        Ok(())
+    }
+
     /// Takes over what the kernel has left, up to `end_ns`; what is later stays for the next call. Gives the time up to
     /// which everything has been taken.
     pub fn drain(&mut self, end_ns: u64) -> u64 {
@@ -163,10 +171,15 @@ impl Sampler {
         match (&event.kind, &mut self.target) {
             (ProcessEventKind::Lost { n_records }, _) => {
                 self.n_events_lost += n_records;
-                tracing::warn!(n_records, "the kernel has dropped process events: scanning all processes again");
+                tracing::warn!(
+                    n_records,
+                    "the kernel has dropped process events: scanning all processes again"
+                );
                 self.processes.scan(event.time_ns);
             }
-            (ProcessEventKind::Fork { pid, parent_pid }, Target::Tree(pids)) if pids.contains(parent_pid) => {
+            (ProcessEventKind::Fork { pid, parent_pid }, Target::Tree(pids))
+                if pids.contains(parent_pid) =>
+            {
                 pids.insert(*pid);
             }
             _ => {}

@@ -187,10 +187,19 @@ mod tests {
     #[test]
     fn every_kind() {
         let name = || "worker".to_owned();
-        check(&record(3, 0, &[5, 5], "worker\0"), Some(ProcessEventKind::Comm { pid: 5, comm: name() }));
+        check(
+            &record(3, 0, &[5, 5], "worker\0"),
+            Some(ProcessEventKind::Comm { pid: 5, comm: name() }),
+        );
         check(&record(3, 0, &[5, 6], "worker\0"), None);
-        check(&record(3, 1 << 13, &[5, 5], "worker\0"), Some(ProcessEventKind::Exec { pid: 5, comm: name() }));
-        check(&record(7, 0, &[6, 5, 6, 5, 0, 0], ""), Some(ProcessEventKind::Fork { pid: 6, parent_pid: 5 }));
+        check(
+            &record(3, 1 << 13, &[5, 5], "worker\0"),
+            Some(ProcessEventKind::Exec { pid: 5, comm: name() }),
+        );
+        check(
+            &record(7, 0, &[6, 5, 6, 5, 0, 0], ""),
+            Some(ProcessEventKind::Fork { pid: 6, parent_pid: 5 }),
+        );
         check(&record(7, 0, &[5, 5, 6, 5, 0, 0], ""), None);
         check(&record(4, 0, &[6, 5, 6, 5, 0, 0], ""), Some(ProcessEventKind::Exit { pid: 6 }));
         check(&record(4, 0, &[6, 5, 8, 5, 0, 0], ""), None);
@@ -200,11 +209,24 @@ mod tests {
 
     #[test]
     fn mappings() {
-        let words = |protection| [5, 5, 0x1000, 0, 0x2000, 0, 0x3000, 0, 8, 1, 77, 0, 0, 0, protection, 2];
-        let file = MappedFile { major: 8, minor: 1, inode: 77, generation: 0, path: "/bin/true".to_owned() };
+        let words =
+            |protection| [5, 5, 0x1000, 0, 0x2000, 0, 0x3000, 0, 8, 1, 77, 0, 0, 0, protection, 2];
+        let file = MappedFile {
+            major: 8,
+            minor: 1,
+            inode: 77,
+            generation: 0,
+            path: "/bin/true".to_owned(),
+        };
         check(
             &record(10, 0, &words(5), "/bin/true\0"),
-            Some(ProcessEventKind::Mapped { pid: 5, start: 0x1000, end: 0x3000, file_offset: 0x3000, file }),
+            Some(ProcessEventKind::Mapped {
+                pid: 5,
+                start: 0x1000,
+                end: 0x3000,
+                file_offset: 0x3000,
+                file,
+            }),
         );
         check(&record(10, 0, &words(1), "/bin/true\0"), None);
     }

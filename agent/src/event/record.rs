@@ -69,12 +69,16 @@ mod tests {
         sample.record_kind = RecordKind::Sample as u32;
         sample.pid = 42;
         assert_eq!(decode_record(sample.as_bytes()), Some(Record::Sample(sample)));
-        let frames = [RawFrame::new(FrameKind::Native, 3, 0x1234), RawFrame::new(FrameKind::Kernel, 0, 0xffff_ffff_8100_0000)];
+        let frames = [
+            RawFrame::new(FrameKind::Native, 3, 0x1234),
+            RawFrame::new(FrameKind::Kernel, 0, 0xffff_ffff_8100_0000),
+        ];
         for n in 0..=2 {
             let expected = StackContents { hash: 7, frames: frames[..n].into() };
             let bytes = stack_bytes(7, &frames[..n]);
             // An aligned copy, as the ring gives it.
-            let words: Vec<u64> = bytes.chunks(8).map(|w| u64::from_ne_bytes(w.try_into().unwrap())).collect();
+            let words: Vec<u64> =
+                bytes.chunks(8).map(|w| u64::from_ne_bytes(w.try_into().unwrap())).collect();
             assert_eq!(decode_record(words.as_bytes()), Some(Record::Stack(expected)));
         }
     }

@@ -39,7 +39,14 @@ pub(super) fn member_offset(btf: &[u8], name: &str, member: &str) -> Option<u64>
     None
 }
 
-fn find_member(types: &[u8], strings: &[u8], body: usize, n: usize, bit_fields: bool, name: &str) -> Option<u64> {
+fn find_member(
+    types: &[u8],
+    strings: &[u8],
+    body: usize,
+    n: usize,
+    bit_fields: bool,
+    name: &str,
+) -> Option<u64> {
     for i in 0..n {
         let at = body.checked_add(i.checked_mul(12)?)?;
         if string_at(strings, u32_at(types, at)?)? == name.as_bytes() {
@@ -84,7 +91,8 @@ mod tests {
             println!("SKIPPED: this kernel has no BTF");
             return;
         };
-        let offset = member_offset(&btf, "task_struct", "stack").expect("every kernel has task_struct.stack");
+        let offset = member_offset(&btf, "task_struct", "stack")
+            .expect("every kernel has task_struct.stack");
         assert!(offset > 0 && offset < 4096 && offset % 8 == 0, "{offset}");
         assert_eq!(member_offset(&btf, "task_struct", "no such member"), None);
         for len in [0, 3, 8, 23, 24, 100, btf.len() / 2] {

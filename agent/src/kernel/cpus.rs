@@ -6,7 +6,8 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 /// The online CPUs, in rising order.
 pub fn online_cpus() -> Result<Vec<u32>, Error> {
-    let text = std::fs::read_to_string(ONLINE).map_err(|source| Error::Read { path: ONLINE, source })?;
+    let text =
+        std::fs::read_to_string(ONLINE).map_err(|source| Error::Read { path: ONLINE, source })?;
     Ok(parse_cpu_list(&text))
 }
 
@@ -28,9 +29,12 @@ mod tests {
 
     #[test]
     fn lists() {
-        for (text, expected) in
-            [("0\n", vec![0]), ("0-1\n", vec![0, 1]), ("0-2,5,7-8\n", vec![0, 1, 2, 5, 7, 8]), ("\n", vec![])]
-        {
+        for (text, expected) in [
+            ("0\n", vec![0]),
+            ("0-1\n", vec![0, 1]),
+            ("0-2,5,7-8\n", vec![0, 1, 2, 5, 7, 8]),
+            ("\n", vec![]),
+        ] {
             assert_eq!(parse_cpu_list(text), expected, "{text:?}");
         }
     }

@@ -42,7 +42,8 @@ impl MapSizes {
             ring_bytes: or(config.ring_bytes, ring).clamp(4096, 1 << 30).next_power_of_two(),
             max_processes,
             max_chunks: max_processes.saturating_mul(2).max(2),
-            stack_slots: or(config.stack_slots, (n_cpus << 14).clamp(1 << 14, 1 << 20)).next_power_of_two(),
+            stack_slots: or(config.stack_slots, (n_cpus << 14).clamp(1 << 14, 1 << 20))
+                .next_power_of_two(),
         }
     }
 }
@@ -58,7 +59,9 @@ pub(super) fn load(config: &Config, sizes: &MapSizes) -> Result<Loaded, Error> {
     let features = Features::probe();
     let mut ebpf = load_object(config, sizes, features)?;
     let user_stack = if features.bpf_loop { "user_stack" } else { "user_stack_bounded" };
-    let tier = match load_program(&mut ebpf, user_stack).and_then(|()| set_slot(&mut ebpf, user_stack)) {
+    let tier = match load_program(&mut ebpf, user_stack)
+        .and_then(|()| set_slot(&mut ebpf, user_stack))
+    {
         Ok(()) => "bpf, frame pointers",
         Err(error @ (Error::NotPermitted | Error::Map { .. })) => return Err(error),
         Err(error) => {
@@ -90,7 +93,9 @@ fn load_object(config: &Config, sizes: &MapSizes, features: Features) -> Result<
         .override_global("WAKEUP_BYTES", &wakeup, true)
         .override_global("TASK_STACK_OFFSET", &task_stack_offset, true)
         .override_global("AYA_LOG_LEVEL", &log_level, false);
-    loader.load(OBJECT).map_err(|error| if is_not_permitted(&error) { Error::NotPermitted } else { Error::Load(error) })
+    loader.load(OBJECT).map_err(|error| {
+        if is_not_permitted(&error) { Error::NotPermitted } else { Error::Load(error) }
+    })
 }
 
 /// 0 (no user registers for samples that hit the kernel: the helper is then refused as well) where there is no BTF.
@@ -108,7 +113,9 @@ fn hash_seed() -> u64 {
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     program(ebpf, name)?.load().map_err(|source| match &source {
-        aya::programs::ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
+        aya::programs::ProgramError::LoadError { io_error, .. }
+            if io_error.raw_os_error() == Some(libc::EPERM) =>
+        {
             Error::NotPermitted
         }
         _ => Error::Program { program: name, source },
@@ -126,13 +133,19 @@ fn set_slot(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
 }
 
 /// The program of that name.
-pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut PerfEvent, Error> {
+pub(super) fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut PerfEvent, Error> {
     let program: &mut Program = ebpf.program_mut(name).expect("the object has this program");
     program.try_into().map_err(|source| Error::Program { program: name, source })
 }
 
 /// Takes the map of that name out of the object.
-pub(super) fn take_map<M: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Error> {
+pub(super) fn take_map<M: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, Error> {
     let map = ebpf.take_map(name).expect("the object has this map");
     M::try_from(map).map_err(|source| Error::Map { map: name, source })
 }
@@ -168,13 +181,28 @@ mod tests {
 
     #[test]
     fn sizes_follow_the_machine() {
-        let config = |frequency_hz| Config { frequency_hz, ring_bytes: 0, max_processes: 0, stack_slots: 0, log: false };
+        let config = |frequency_hz| Config {
+            frequency_hz,
+            ring_bytes: 0,
+            max_processes: 0,
+            stack_slots: 0,
+            log: false,
+        };
         let small = MapSizes::new(&config(97), 2);
-        assert_eq!((small.ring_bytes, small.max_processes, small.stack_slots), (256 * 1024, 1024, 32 * 1024));
+        assert_eq!(
+            (small.ring_bytes, small.max_processes, small.stack_slots),
+            (256 * 1024, 1024, 32 * 1024)
+        );
         let large = MapSizes::new(&config(997), 128);
-        assert_eq!((large.ring_bytes, large.max_processes, large.stack_slots), (64 << 20, 16 * 1024, 1 << 20));
+        assert_eq!(
+            (large.ring_bytes, large.max_processes, large.stack_slots),
+            (64 << 20, 16 * 1024, 1 << 20)
+        );
         let tiny = Config { ring_bytes: 1, max_processes: 1, stack_slots: 1, ..config(97) };
         let tiny = MapSizes::new(&tiny, 2);
-        assert_eq!((tiny.ring_bytes, tiny.max_processes, tiny.max_chunks, tiny.stack_slots), (4096, 1, 2, 1));
+        assert_eq!(
+            (tiny.ring_bytes, tiny.max_processes, tiny.max_chunks, tiny.stack_slots),
+            (4096, 1, 2, 1)
+        );
     }
 }

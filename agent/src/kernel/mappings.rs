@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use agent_common::mapping::{CHUNK_LEN, ChunkKey, MAX_CHUNKS, Mapping, MappingChunk, ProcessMappings};
+use agent_common::mapping::{
+    CHUNK_LEN, ChunkKey, MAX_CHUNKS, Mapping, MappingChunk, ProcessMappings,
+};
 use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
 
 /// The lists in the kernel.
@@ -65,9 +67,18 @@ impl MappingLists {
         }
     }
 
-    fn insert(&mut self, pid: u32, entry: &ProcessMappings, chunks: &[MappingChunk]) -> Result<(), MapError> {
+    fn insert(
+        &mut self,
+        pid: u32,
+        entry: &ProcessMappings,
+        chunks: &[MappingChunk],
+    ) -> Result<(), MapError> {
         for (index, chunk) in chunks.iter().enumerate() {
-            self.chunks.insert(ChunkKey { generation: entry.generation, index: index as u32 }, chunk, 0)?;
+            self.chunks.insert(
+                ChunkKey { generation: entry.generation, index: index as u32 },
+                chunk,
+                0,
+            )?;
         }
         self.processes.insert(pid, entry, 0)
     }
@@ -85,7 +96,11 @@ impl MappingLists {
     /// Takes back the oldest list: its process loses nothing, its frames are resolved in user space.
     fn evict(&mut self) {
         self.n_full += 1;
-        let oldest = self.published.iter().min_by_key(|(_, published)| published.generation).map(|(&pid, _)| pid);
+        let oldest = self
+            .published
+            .iter()
+            .min_by_key(|(_, published)| published.generation)
+            .map(|(&pid, _)| pid);
         if let Some(pid) = oldest {
             self.unpublish(pid);
         }
@@ -111,10 +126,15 @@ impl MappingLists {
 /// Cuts mappings, which are in rising order, into chunks. What does not fit is left out.
 fn build(generation: u32, mappings: &[Mapping]) -> (ProcessMappings, Vec<MappingChunk>) {
     let behind = Mapping { start: u64::MAX, end: u64::MAX, ..Mapping::default() };
-    let mut entry = ProcessMappings { generation, n_chunks: 0, first_address: [u64::MAX; MAX_CHUNKS] };
+    let mut entry =
+        ProcessMappings { generation, n_chunks: 0, first_address: [u64::MAX; MAX_CHUNKS] };
     let mut chunks = Vec::new();
     for (part, first_address) in mappings.chunks(CHUNK_LEN).zip(&mut entry.first_address) {
-        let mut chunk = MappingChunk { generation, n_mappings: part.len() as u32, mappings: [behind; CHUNK_LEN] };
+        let mut chunk = MappingChunk {
+            generation,
+            n_mappings: part.len() as u32,
+            mappings: [behind; CHUNK_LEN],
+        };
         chunk.mappings[..part.len()].copy_from_slice(part);
         *first_address = part[0].start;
         chunks.push(chunk);
@@ -131,13 +151,25 @@ mod tests {
 
     fn mappings(n: usize) -> Vec<Mapping> {
         (0..n as u64)
-            .map(|i| Mapping { start: i * 4096, end: i * 4096 + 2048, file_offset: 0, executable: 1, reserved: 0 })
+            .map(|i| Mapping {
+                start: i * 4096,
+                end: i * 4096 + 2048,
+                file_offset: 0,
+                executable: 1,
+                reserved: 0,
+            })
             .collect()
     }
 
     #[test]
     fn lists_are_cut_into_chunks() {
-        for (n, n_chunks) in [(0, 0), (1, 1), (CHUNK_LEN, 1), (CHUNK_LEN + 1, 2), (CHUNK_LEN * MAX_CHUNKS + 5, MAX_CHUNKS)] {
+        for (n, n_chunks) in [
+            (0, 0),
+            (1, 1),
+            (CHUNK_LEN, 1),
+            (CHUNK_LEN + 1, 2),
+            (CHUNK_LEN * MAX_CHUNKS + 5, MAX_CHUNKS),
+        ] {
             let (entry, chunks) = build(7, &mappings(n));
             assert_eq!((entry.n_chunks as usize, chunks.len()), (n_chunks, n_chunks), "{n}");
             for (i, chunk) in chunks.iter().enumerate() {

@@ -20,7 +20,9 @@ use agent_common::outcome::{CAPTURED_COUNTER, Loss};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
-use aya::programs::perf_event::{PerfEvent, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent};
+use aya::programs::perf_event::{
+    PerfEvent, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use self::cpus::online_cpus;
@@ -48,7 +50,9 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The process lacks the right to load BPF programs.
-    #[error("the kernel does not permit BPF: run as root, or with CAP_BPF and CAP_PERFMON (kernels before 5.8: CAP_SYS_ADMIN)")]
+    #[error(
+        "the kernel does not permit BPF: run as root, or with CAP_BPF and CAP_PERFMON (kernels before 5.8: CAP_SYS_ADMIN)"
+    )]
     NotPermitted,
     /// `perf_event_open` was refused.
     #[error(
@@ -125,7 +129,10 @@ pub struct Kernel {
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kernel").field("tier", &self.tier).field("sizes", &self.sizes).finish_non_exhaustive()
+        f.debug_struct("Kernel")
+            .field("tier", &self.tier)
+            .field("sizes", &self.sizes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -134,7 +141,8 @@ impl Kernel {
     pub fn load(config: &Config) -> Result<Self, Error> {
         let cpus = online_cpus()?;
         let sizes = MapSizes::new(config, cpus.len() as u32);
-        let sidebands = cpus.iter().map(|&cpu| Sideband::open(cpu)).collect::<Result<Vec<_>, _>>()?;
+        let sidebands =
+            cpus.iter().map(|&cpu| Sideband::open(cpu)).collect::<Result<Vec<_>, _>>()?;
         let mut loaded = load::load(config, &sizes)?;
         let ebpf = &mut loaded.ebpf;
         Ok(Self {
@@ -178,11 +186,22 @@ impl Kernel {
         Ok(())
     }
 
+    /// Ends sampling. What has been sampled can still be drained.
+    pub fn detach(&mut self) -> Result<(), Error> {
+        let program: &mut PerfEvent = load::program(&mut self.ebpf, "on_cpu")?;
+        for (cpu, link) in self.links.drain() {
+            program.detach(link).map_err(|source| Error::Attach { cpu, source })?;
+        }
+        Ok(())
+    }
+
     /// Follows CPUs that came or went since the last call; gives how many came and went.
     pub fn follow_cpus(&mut self) -> Result<(usize, usize), Error> {
         let online = online_cpus()?;
-        let gone: Vec<u32> = self.links.keys().copied().filter(|cpu| !online.contains(cpu)).collect();
-        let came: Vec<u32> = online.into_iter().filter(|cpu| !self.links.contains_key(cpu)).collect();
+        let gone: Vec<u32> =
+            self.links.keys().copied().filter(|cpu| !online.contains(cpu)).collect();
+        let came: Vec<u32> =
+            online.into_iter().filter(|cpu| !self.links.contains_key(cpu)).collect();
         for cpu in &gone {
             self.sidebands.retain(|sideband| sideband.cpu() != *cpu);
             if let Some(link) = self.links.remove(cpu) {
@@ -202,8 +221,13 @@ impl Kernel {
     /// Waits until a ring fills up, at most `timeout`.
     pub fn wait(&self, timeout: Duration) {
         let mut fds = vec![PollFd::from_borrowed_fd(self.records.as_fd(), PollFlags::IN)];
-        fds.extend(self.sidebands.iter().map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        fds.extend(
+            self.sidebands.iter().map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)),
+        );
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
         // An interrupted wait is as good as a finished one.
         if let Err(error) = poll(&mut fds, Some(&timeout)) {
             tracing::trace!(%error, "poll");
@@ -251,11 +275,19 @@ impl Kernel {
     /// Samples taken since the start, and losses by reason.
     pub fn counters(&self) -> Result<Counters, Error> {
         let read = |index: u32| -> Result<u64, Error> {
-            let values = self.counters.get(&index, 0).map_err(|source| Error::Map { map: "COUNTERS", source })?;
+            let values = self
+                .counters
+                .get(&index, 0)
+                .map_err(|source| Error::Map { map: "COUNTERS", source })?;
             Ok(values.iter().sum())
         };
         let mut losses = Vec::new();
-        for loss in [Loss::SampleRingFull, Loss::StackRingFull, Loss::KernelStackError, Loss::ScratchMissing] {
+        for loss in [
+            Loss::SampleRingFull,
+            Loss::StackRingFull,
+            Loss::KernelStackError,
+            Loss::ScratchMissing,
+        ] {
             losses.push((loss, read(loss as u32)?));
         }
         Ok(Counters { captured: read(CAPTURED_COUNTER)?, losses })

@@ -30,9 +30,18 @@ impl PerfRing {
         let page_len = rustix::param::page_size();
         let len = page_len * (1 + DATA_PAGES);
         // SAFETY: a new shared mapping of a perf event, of one page and a power of two of pages as the kernel asks.
-        let base =
-            unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &event, 0) }?;
-        let page = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("the ring is mapped at address 0"))?;
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &event,
+                0,
+            )
+        }?;
+        let page = NonNull::new(base.cast())
+            .ok_or_else(|| io::Error::other("the ring is mapped at address 0"))?;
         Ok(Self { event, page, page_len, record: Vec::new() })
     }
 
@@ -82,7 +91,12 @@ impl PerfRing {
         let first = len.min(data_len - start);
         for (offset, len) in [(start, first), (0, len - first)] {
             // SAFETY: within the data pages, which follow the first page; the kernel does not write between tail and head.
-            let bytes = unsafe { std::slice::from_raw_parts(self.page.as_ptr().cast::<u8>().add(self.page_len + offset), len) };
+            let bytes = unsafe {
+                std::slice::from_raw_parts(
+                    self.page.as_ptr().cast::<u8>().add(self.page_len + offset),
+                    len,
+                )
+            };
             to.extend_from_slice(bytes);
         }
     }
@@ -97,7 +111,9 @@ impl AsFd for PerfRing {
 impl Drop for PerfRing {
     fn drop(&mut self) {
         // SAFETY: the mapping of `new`, which nothing refers to any more.
-        if let Err(error) = unsafe { munmap(self.page.as_ptr().cast(), self.page_len * (1 + DATA_PAGES)) } {
+        if let Err(error) =
+            unsafe { munmap(self.page.as_ptr().cast(), self.page_len * (1 + DATA_PAGES)) }
+        {
             tracing::debug!(%error, "cannot unmap a perf ring");
         }
     }

@@ -1,6 +1,5 @@
 //! What this kernel offers. Asked of the kernel itself, never derived from its version.
 
-
 use aya::programs::ProgramType;
 
 use aya::sys::{BpfHelper, is_helper_supported};
@@ -20,7 +19,8 @@ impl Features {
         let has = |helper| is_helper_supported(ProgramType::PerfEvent, helper).unwrap_or(false);
         Self {
             bpf_loop: has(BpfHelper::BPF_FUNC_loop),
-            task_pt_regs: has(BpfHelper::BPF_FUNC_task_pt_regs) && has(BpfHelper::BPF_FUNC_get_current_task_btf),
+            task_pt_regs: has(BpfHelper::BPF_FUNC_task_pt_regs)
+                && has(BpfHelper::BPF_FUNC_get_current_task_btf),
         }
     }
 }

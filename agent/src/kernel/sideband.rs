@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use perf_event_open_sys::bindings::{
-    PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_SAMPLE_TID, PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, perf_event_attr,
+    PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_SAMPLE_TID, PERF_SAMPLE_TIME,
+    PERF_TYPE_SOFTWARE, perf_event_attr,
 };
 
 use super::Error;
@@ -69,7 +70,13 @@ fn open_event(cpu: u32) -> io::Result<OwnedFd> {
     let mut attr = attributes();
     // SAFETY: the attributes are whole; every process (-1) on one CPU, in no group (-1).
     let fd = unsafe {
-        perf_event_open_sys::perf_event_open(&raw mut attr, -1, cpu.cast_signed(), -1, u64::from(PERF_FLAG_FD_CLOEXEC))
+        perf_event_open_sys::perf_event_open(
+            &raw mut attr,
+            -1,
+            cpu.cast_signed(),
+            -1,
+            u64::from(PERF_FLAG_FD_CLOEXEC),
+        )
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());

@@ -63,7 +63,11 @@ struct Stamp {
 impl Stamp {
     fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self { len: metadata.len(), mtime: metadata.st_mtime(), mtime_nsec: metadata.st_mtime_nsec() })
+        Ok(Self {
+            len: metadata.len(),
+            mtime: metadata.st_mtime(),
+            mtime_nsec: metadata.st_mtime_nsec(),
+        })
     }
 }
 
@@ -79,7 +83,8 @@ impl Executables {
         self.n_given = self.n_given.wrapping_add(1);
         let id = ExecutableId(self.n_given);
         let executable = Arc::new(Executable { id, path: key.path.clone(), file: OnceLock::new() });
-        let entry = Entry { executable: Arc::clone(&executable), key: key.clone(), stamp: OnceLock::new() };
+        let entry =
+            Entry { executable: Arc::clone(&executable), key: key.clone(), stamp: OnceLock::new() };
         self.by_key.insert(key, executable);
         self.by_id.insert(id, entry);
         Some(id)
@@ -96,7 +101,11 @@ impl Executables {
         if entry.executable.file.get().is_some() {
             return;
         }
-        let opened = if entry.key.path == VDSO { read_vdso() } else { open_mapped(pid, start, end, &entry.key) };
+        let opened = if entry.key.path == VDSO {
+            read_vdso()
+        } else {
+            open_mapped(pid, start, end, &entry.key)
+        };
         match opened {
             Ok(file) => {
                 if let Ok(stamp) = Stamp::of(&file) {
@@ -104,14 +113,18 @@ impl Executables {
                 }
                 entry.executable.file.get_or_init(|| Arc::new(file));
             }
-            Err(error) => tracing::debug!(pid, path = entry.key.path, %error, "cannot open an executable"),
+            Err(error) => {
+                tracing::debug!(pid, path = entry.key.path, %error, "cannot open an executable")
+            }
         }
     }
 
     fn is_overwritten(&self, id: ExecutableId) -> bool {
         let Some(entry) = self.by_id.get(&id) else { return true };
         match (entry.executable.file.get(), entry.stamp.get()) {
-            (Some(file), Some(stamp)) if entry.key.path != VDSO => Stamp::of(file).is_ok_and(|now| now != *stamp),
+            (Some(file), Some(stamp)) if entry.key.path != VDSO => {
+                Stamp::of(file).is_ok_and(|now| now != *stamp)
+            }
             _ => false,
         }
     }
@@ -119,7 +132,8 @@ impl Executables {
     /// Forgets what neither `used` nor anybody else refers to.
     pub(super) fn retain(&mut self, used: &HashSet<ExecutableId>) {
         // Two references are the maps' own.
-        self.by_id.retain(|id, entry| used.contains(id) || Arc::strong_count(&entry.executable) > 2);
+        self.by_id
+            .retain(|id, entry| used.contains(id) || Arc::strong_count(&entry.executable) > 2);
         let by_id = &self.by_id;
         self.by_key.retain(|_, executable| by_id.contains_key(&executable.id));
     }
@@ -165,7 +179,11 @@ fn open_checked(path: &str, key: Option<&MappedFile>) -> io::Result<File> {
         }
     }
     let by_fd = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place));
-    let file: OwnedFd = rustix::fs::open(by_fd, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    let file: OwnedFd = rustix::fs::open(
+        by_fd,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )?;
     Ok(File::from(file))
 }
 
@@ -175,7 +193,10 @@ fn read_vdso() -> io::Result<File> {
     use std::os::unix::fs::FileExt;
 
     let maps = std::fs::read_to_string("/proc/self/maps")?;
-    let line = maps.lines().find(|line| line.ends_with(VDSO)).ok_or_else(|| io::Error::other("there is no vDSO"))?;
+    let line = maps
+        .lines()
+        .find(|line| line.ends_with(VDSO))
+        .ok_or_else(|| io::Error::other("there is no vDSO"))?;
     let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
     let parse = |hex: &str| u64::from_str_radix(hex, 16).map_err(io::Error::other);
     let (start, end) = range.ok_or_else(|| io::Error::other("cannot parse /proc/self/maps"))?;
@@ -235,7 +256,10 @@ mod tests {
         let other = MappedFile { inode: key.inode + 1, ..key };
         let other = executables.of_file(&other).unwrap();
         executables.open(other, u32::MAX, 0, 4096);
-        assert!(executables.get(other).unwrap().file.get().is_none(), "another file stands at that path");
+        assert!(
+            executables.get(other).unwrap().file.get().is_none(),
+            "another file stands at that path"
+        );
     }
 
     #[test]

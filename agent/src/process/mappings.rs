@@ -32,11 +32,20 @@ impl Mappings {
 
     /// The address of an offset in a file, by the first mapping that holds it: what undoes a look-up in this version.
     pub fn address_of(&self, executable: u32, offset: u64) -> Option<u64> {
-        self.list.iter().filter(|mapping| mapping.executable == executable).find_map(|mapping| mapping.address_of(offset))
+        self.list
+            .iter()
+            .filter(|mapping| mapping.executable == executable)
+            .find_map(|mapping| mapping.address_of(offset))
     }
 
     /// Something was mapped from `start` to `end`: what was there is gone. `file` is none for memory without a file.
-    pub(super) fn map(&mut self, version: u64, start: u64, end: u64, file: Option<(ExecutableId, u64)>) {
+    pub(super) fn map(
+        &mut self,
+        version: u64,
+        start: u64,
+        end: u64,
+        file: Option<(ExecutableId, u64)>,
+    ) {
         self.version = version;
         let mut list = Vec::with_capacity(self.list.len() + 2);
         for &old in &self.list {
@@ -67,7 +76,8 @@ mod tests {
         for (version, &(start, end, file)) in maps.iter().enumerate() {
             mappings.map(version as u64, start, end, file.map(|id| (ExecutableId(id), 0x100)));
         }
-        let list: Vec<_> = mappings.list().iter().map(|m| (m.start, m.end, m.file_offset, m.executable)).collect();
+        let list: Vec<_> =
+            mappings.list().iter().map(|m| (m.start, m.end, m.file_offset, m.executable)).collect();
         assert_eq!(list, expected, "{maps:?}");
     }
 
@@ -77,7 +87,10 @@ mod tests {
         check(&[(30, 40, Some(2)), (10, 20, Some(1))], &[(10, 20, 0x100, 1), (30, 40, 0x100, 2)]);
         check(&[(10, 20, Some(1)), (10, 20, Some(2))], &[(10, 20, 0x100, 2)]);
         check(&[(10, 20, Some(1)), (5, 25, None)], &[]);
-        check(&[(10, 20, Some(1)), (12, 14, Some(2))], &[(10, 12, 0x100, 1), (12, 14, 0x100, 2), (14, 20, 0x104, 1)]);
+        check(
+            &[(10, 20, Some(1)), (12, 14, Some(2))],
+            &[(10, 12, 0x100, 1), (12, 14, 0x100, 2), (14, 20, 0x104, 1)],
+        );
         check(&[(10, 20, Some(1)), (15, 30, Some(2))], &[(10, 15, 0x100, 1), (15, 30, 0x100, 2)]);
         check(&[(10, 20, Some(1)), (5, 15, Some(2))], &[(5, 15, 0x100, 2), (15, 20, 0x105, 1)]);
     }
@@ -89,7 +102,10 @@ mod tests {
         mappings.map(3, 0x8000, 0x9000, Some((ExecutableId(2), 0)));
         for address in [0x1000, 0x1fff, 0x8000, 0x8abc] {
             let mapping = mappings.find(address).unwrap();
-            assert_eq!(mappings.address_of(mapping.executable, mapping.offset_of(address)), Some(address));
+            assert_eq!(
+                mappings.address_of(mapping.executable, mapping.offset_of(address)),
+                Some(address)
+            );
         }
         for address in [0, 0xfff, 0x2000, 0x9000, u64::MAX] {
             assert_eq!(mappings.find(address), None, "{address:#x}");

@@ -44,7 +44,9 @@ pub(super) fn scan(pid: u32) -> ProcResult<Scanned> {
     let is_kernel_thread = stat.flags & PF_KTHREAD != 0;
     Ok(Scanned {
         parent_pid: stat.ppid.cast_unsigned(),
-        start_time_ns: stat.starttime.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1)),
+        start_time_ns: stat
+            .starttime
+            .saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1)),
         comm: stat.comm,
         is_kernel_thread,
         mappings: if is_kernel_thread { Vec::new() } else { mappings(&process)? },
@@ -69,7 +71,12 @@ fn mappings(process: &ProcProcess) -> ProcResult<Vec<ScannedMapping>> {
             generation: 0,
             path,
         };
-        mappings.push(ScannedMapping { start: map.address.0, end: map.address.1, file_offset: map.offset, file });
+        mappings.push(ScannedMapping {
+            start: map.address.0,
+            end: map.address.1,
+            file_offset: map.offset,
+            file,
+        });
     }
     Ok(mappings)
 }
@@ -88,7 +95,10 @@ pub(super) fn cgroup_file(pid: u32) -> Option<String> {
 /// The second word of the command line.
 pub(super) fn command(pid: u32) -> Option<String> {
     let text = read_capped(format!("/proc/{pid}/cmdline").as_ref())?;
-    text.split('\0').skip(1).find(|word| !word.is_empty() && !word.starts_with('-')).map(str::to_owned)
+    text.split('\0')
+        .skip(1)
+        .find(|word| !word.is_empty() && !word.starts_with('-'))
+        .map(str::to_owned)
 }
 
 fn read_capped(path: &Path) -> Option<String> {

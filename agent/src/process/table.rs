@@ -73,7 +73,10 @@ impl Processes {
 
     /// How many processes with memory of their own are alive.
     pub fn n_alive(&self) -> usize {
-        self.by_pid.values().filter(|instance| !instance.ended && !instance.is_kernel_thread).count()
+        self.by_pid
+            .values()
+            .filter(|instance| !instance.ended && !instance.is_kernel_thread)
+            .count()
     }
 
     /// How many executables are known.
@@ -99,7 +102,13 @@ impl Processes {
 
     /// The process that has the pid now; looks into `/proc` for one that no event has told of.
     /// `generation` is the list that the kernel has used, 0 for none.
-    pub fn sampled(&mut self, pid: u32, comm: &[u8], generation: u32, now_ns: u64) -> &mut Instance {
+    pub fn sampled(
+        &mut self,
+        pid: u32,
+        comm: &[u8],
+        generation: u32,
+        now_ns: u64,
+    ) -> &mut Instance {
         if !self.by_pid.contains_key(&pid) {
             self.scan_pid(pid, now_ns);
         }
@@ -150,7 +159,10 @@ impl Processes {
                 continue;
             }
             look_at(instance, &self.executables);
-            let is_current = instance.published.last().is_some_and(|(_, list)| list.version == instance.mappings.version);
+            let is_current = instance
+                .published
+                .last()
+                .is_some_and(|(_, list)| list.version == instance.mappings.version);
             if is_current {
                 continue;
             }
@@ -184,7 +196,9 @@ impl Processes {
             instance.is_sampled = false;
             used.extend(instance.exe);
             let lists = instance.published.iter().map(|(_, list)| list).chain([&instance.mappings]);
-            used.extend(lists.flat_map(|list| list.list()).map(|mapping| ExecutableId(mapping.executable)));
+            used.extend(
+                lists.flat_map(|list| list.list()).map(|mapping| ExecutableId(mapping.executable)),
+            );
         }
         self.executables.retain(&used);
     }
@@ -199,7 +213,9 @@ impl Processes {
         let exe_path = if scanned.is_kernel_thread { None } else { scan::exe_path(pid) };
         let exe = exe_path.as_deref().and_then(|path| {
             let is_exe = |mapping: &&Mapping| {
-                self.executables.get(ExecutableId(mapping.executable)).is_some_and(|known| known.path == path)
+                self.executables
+                    .get(ExecutableId(mapping.executable))
+                    .is_some_and(|known| known.path == path)
             };
             mappings.list().iter().find(is_exe).map(|mapping| ExecutableId(mapping.executable))
         });
@@ -240,7 +256,10 @@ impl Processes {
             key,
             identity,
             parent_pid,
-            mappings: parent.map_or_else(|| Arc::new(Mappings::new(version)), |parent| Arc::clone(&parent.mappings)),
+            mappings: parent.map_or_else(
+                || Arc::new(Mappings::new(version)),
+                |parent| Arc::clone(&parent.mappings),
+            ),
             comm: parent.map(|parent| parent.comm.clone()).unwrap_or_default(),
             is_kernel_thread: parent.is_some_and(|parent| parent.is_kernel_thread),
             exe: parent.and_then(|parent| parent.exe),
@@ -294,7 +313,15 @@ impl Processes {
         }
     }
 
-    fn mapped(&mut self, pid: u32, start: u64, end: u64, file_offset: u64, file: &MappedFile, time_ns: u64) {
+    fn mapped(
+        &mut self,
+        pid: u32,
+        start: u64,
+        end: u64,
+        file_offset: u64,
+        file: &MappedFile,
+        time_ns: u64,
+    ) {
         if self.is_in_scan(pid, time_ns) {
             return;
         }
@@ -304,7 +331,9 @@ impl Processes {
         // The first file that is mapped after an exec is the program itself; its interpreter follows.
         if instance.exe.is_none() && !instance.is_kernel_thread && file.inode != 0 {
             instance.exe = id;
-            instance.exe_path = id.and_then(|id| self.executables.get(id)).map(|executable| executable.path.clone());
+            instance.exe_path = id
+                .and_then(|id| self.executables.get(id))
+                .map(|executable| executable.path.clone());
         }
         let file = id.map(|id| (id, if file.inode == 0 { 0 } else { file_offset }));
         Arc::make_mut(&mut instance.mappings).map(version, start, end, file);
@@ -362,7 +391,7 @@ fn unknown(pid: u32, comm: &[u8], key: u64, now_ns: u64) -> Instance {
         own_command: None,
         cgroup_file: None,
         published: Vec::new(),
-            n_unlisted: 0,
+        n_unlisted: 0,
         is_sampled: false,
         is_looked_at: false,
         ended: true,
@@ -386,7 +415,8 @@ fn look_at(instance: &mut Instance, executables: &Executables) {
         instance.own_command = scan::command(pid);
     }
     if let Some(exe) = instance.exe
-        && let Some(mapping) = instance.mappings.list().iter().find(|mapping| mapping.executable == exe.0)
+        && let Some(mapping) =
+            instance.mappings.list().iter().find(|mapping| mapping.executable == exe.0)
     {
         executables.open(exe, pid, mapping.start, mapping.end);
     }

@@ -46,8 +46,10 @@ struct Used {
 impl Stacks {
     /// Takes a stack's contents.
     pub fn insert(&mut self, contents: StackContents, epoch: u32) {
-        let has_addresses = contents.frames.iter().any(|frame| frame.kind() == Some(FrameKind::Address));
-        self.contents.insert(contents.hash, Contents { frames: contents.frames, has_addresses, epoch });
+        let has_addresses =
+            contents.frames.iter().any(|frame| frame.kind() == Some(FrameKind::Address));
+        self.contents
+            .insert(contents.hash, Contents { frames: contents.frames, has_addresses, epoch });
     }
 
     /// How many distinct stacks are held.
@@ -61,22 +63,40 @@ impl Stacks {
     }
 
     /// The stack of a sample of that process at that time; `None` when its contents have not come.
-    pub fn of_sample(&mut self, sample: &SampleRecord, instance: &Instance, processes: &Processes) -> Option<Arc<Stack>> {
+    pub fn of_sample(
+        &mut self,
+        sample: &SampleRecord,
+        instance: &Instance,
+        processes: &Processes,
+    ) -> Option<Arc<Stack>> {
         let contents = self.contents.get_mut(&sample.stack_hash)?;
         contents.epoch = contents.epoch.max(sample.epoch);
         let looked_up_in = looked_up_in(sample.mapping_generation, instance);
         let key = match looked_up_in {
-            LookedUpIn::Current | LookedUpIn::Forgotten if !contents.has_addresses => (sample.stack_hash, 0, 0),
-            LookedUpIn::Outdated(list) => (sample.stack_hash, list.version, instance.mappings.version),
+            LookedUpIn::Current | LookedUpIn::Forgotten if !contents.has_addresses => {
+                (sample.stack_hash, 0, 0)
+            }
+            LookedUpIn::Outdated(list) => {
+                (sample.stack_hash, list.version, instance.mappings.version)
+            }
             _ => (sample.stack_hash, 0, instance.mappings.version),
         };
         if let Some(known) = self.placed.get_mut(&key) {
             known.epoch = sample.epoch;
             return Some(Arc::clone(&known.stack));
         }
-        let frames: Vec<PlacedFrame> =
-            contents.frames.iter().map(|frame| place(frame, looked_up_in, &instance.mappings)).collect();
-        let outcome = UnwindOutcome::from_u8(sample.outcome).unwrap_or(UnwindOutcome::UnwinderMissing);
+        // Between an exec and the first mapping of the new program the thread's user registers are the old program's.
+        let is_between_programs = instance.mappings.list().is_empty();
+        let frames: Vec<PlacedFrame> = contents
+            .frames
+            .iter()
+            .map(|frame| place(frame, looked_up_in, &instance.mappings))
+            .filter(|frame| {
+                !(is_between_programs && matches!(frame, PlacedFrame::Anonymous { .. }))
+            })
+            .collect();
+        let outcome =
+            UnwindOutcome::from_u8(sample.outcome).unwrap_or(UnwindOutcome::UnwinderMissing);
         let stack = self.intern(&frames, outcome, sample.epoch, instance, processes);
         self.placed.insert(key, Used { stack: Arc::clone(&stack), epoch: sample.epoch });
         Some(stack)
@@ -95,7 +115,8 @@ impl Stacks {
             known.epoch = epoch;
             return Arc::clone(&known.stack);
         }
-        let mut frames: Vec<Frame> = placed.iter().map(|frame| finish(frame, instance, processes)).collect();
+        let mut frames: Vec<Frame> =
+            placed.iter().map(|frame| finish(frame, instance, processes)).collect();
         frames.extend(miss_at_end(outcome, frames.is_empty()));
         let stack = Arc::new(Stack { id, frames: frames.into(), outcome });
         self.interned.insert(id, Used { stack: Arc::clone(&stack), epoch });
@@ -140,22 +161,27 @@ fn finish(frame: &PlacedFrame, instance: &Instance, processes: &Processes) -> Fr
         PlacedFrame::Kernel { address } => Frame::Kernel { address },
         PlacedFrame::Anonymous { address } => Frame::Anonymous { address },
         PlacedFrame::Malformed => Frame::Miss { reason: "frame_malformed" },
-        PlacedFrame::Native { executable, offset } => match processes.executable(ExecutableId(executable)) {
-            Some(known) => {
-                if known.file.get().is_none()
-                    && let Some(mapping) = find_mapping(&instance.mappings, executable, offset)
-                {
-                    processes.open_executable(instance.identity.pid, mapping);
+        PlacedFrame::Native { executable, offset } => {
+            match processes.executable(ExecutableId(executable)) {
+                Some(known) => {
+                    if known.file.get().is_none()
+                        && let Some(mapping) = find_mapping(&instance.mappings, executable, offset)
+                    {
+                        processes.open_executable(instance.identity.pid, mapping);
+                    }
+                    Frame::Native { executable: std::sync::Arc::clone(known), offset }
                 }
-                Frame::Native { executable: std::sync::Arc::clone(known), offset }
+                None => Frame::Miss { reason: "executable_forgotten" },
             }
-            None => Frame::Miss { reason: "executable_forgotten" },
-        },
+        }
     }
 }
 
 fn find_mapping(mappings: &Mappings, executable: u32, offset: u64) -> Option<&Mapping> {
-    mappings.list().iter().find(|mapping| mapping.executable == executable && mapping.address_of(offset).is_some())
+    mappings
+        .list()
+        .iter()
+        .find(|mapping| mapping.executable == executable && mapping.address_of(offset).is_some())
 }
 
 /// The visible frame that says why a user stack is cut. A walk along frame pointers that ends in code without them has found
@@ -165,7 +191,9 @@ fn miss_at_end(outcome: UnwindOutcome, is_empty: bool) -> Option<Frame> {
         UnwindOutcome::Truncated | UnwindOutcome::StackFault | UnwindOutcome::UnwinderMissing => {
             Some(Frame::Miss { reason: outcome.name() })
         }
-        UnwindOutcome::Complete | UnwindOutcome::KernelThread | UnwindOutcome::FramePointerInvalid => {
+        UnwindOutcome::Complete
+        | UnwindOutcome::KernelThread
+        | UnwindOutcome::FramePointerInvalid => {
             is_empty.then_some(Frame::Miss { reason: "no_frames" })
         }
     }

@@ -28,7 +28,11 @@ pub(super) enum LookedUpIn<'a> {
 }
 
 /// Places one frame.
-pub(super) fn place(frame: &RawFrame, looked_up_in: LookedUpIn<'_>, mappings: &Mappings) -> PlacedFrame {
+pub(super) fn place(
+    frame: &RawFrame,
+    looked_up_in: LookedUpIn<'_>,
+    mappings: &Mappings,
+) -> PlacedFrame {
     let address = frame.address;
     match (frame.kind(), looked_up_in) {
         (Some(FrameKind::Kernel), _) => PlacedFrame::Kernel { address },
@@ -39,14 +43,19 @@ pub(super) fn place(frame: &RawFrame, looked_up_in: LookedUpIn<'_>, mappings: &M
                 None => PlacedFrame::Native { executable: frame.executable, offset: address },
             }
         }
-        (Some(FrameKind::Native), _) => PlacedFrame::Native { executable: frame.executable, offset: address },
+        (Some(FrameKind::Native), _) => {
+            PlacedFrame::Native { executable: frame.executable, offset: address }
+        }
         (Some(FrameKind::Interpreter | FrameKind::Jit) | None, _) => PlacedFrame::Malformed,
     }
 }
 
 fn place_address(address: u64, mappings: &Mappings) -> PlacedFrame {
     match mappings.find(address) {
-        Some(mapping) => PlacedFrame::Native { executable: mapping.executable, offset: mapping.offset_of(address) },
+        Some(mapping) => PlacedFrame::Native {
+            executable: mapping.executable,
+            offset: mapping.offset_of(address),
+        },
         None => PlacedFrame::Anonymous { address },
     }
 }
