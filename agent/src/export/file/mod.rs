@@ -81,12 +81,15 @@ impl Target {
         if path.is_dir() {
             return Err(Error::IsDirectory { path: path.to_owned() });
         }
-        let is_denied = |path: &Path| access(path, Access::WRITE_OK).err();
-        let denied =
-            is_denied(directory).or_else(|| path.exists().then(|| is_denied(path)).flatten());
-        if let Some(errno) = denied {
-            return Err(Error::Io { path: path.to_owned(), source: errno.into() });
+        let failed = |source: io::Error| Error::Io { path: path.to_owned(), source };
+        if path.exists() {
+            access(path, Access::WRITE_OK).map_err(|errno| failed(errno.into()))?;
         }
+        // Only making a file shows whether one can be made: root passes every check of permissions.
+        let temporary = temporary_of(path);
+        write_new(&temporary, b"")
+            .and_then(|()| fs::remove_file(&temporary))
+            .map_err(|source| Error::Io { path: temporary, source })?;
         Ok(Self { path: path.to_owned(), format })
     }
 
@@ -115,9 +118,14 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Beside the file, so that renaming replaces it in one step.
+fn temporary_of(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory_of(path).join(format!(".{name}.{}.tmp", std::process::id()));
+    directory_of(path).join(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_of(path);
     let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // The first error is the one to tell; a file that was never made cannot be removed.
