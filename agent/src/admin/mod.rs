@@ -35,7 +35,7 @@ impl Admin {
         Self { registry, is_ready }
     }
 
-    /// Serves on `address` (127.0.0.1 means ::1 too) as tasks of `runtime`. A port that is taken is a warning: metrics are
+    /// Serves on `address` (127.0.0.1 means `::1` too) as tasks of `runtime`. A port that is taken is a warning: metrics are
     /// not worth an agent that does not profile. Gives the addresses that are served.
     pub fn serve(&self, address: SocketAddr, runtime: &runtime::Handle) -> Vec<SocketAddr> {
         let listeners = match bind(address) {

@@ -194,7 +194,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), Error> {
         check_range("sampling.frequency_hz", u64::from(self.sampling.frequency_hz), 1, 1000)?;
         let window = self.window.get();
-        if window < Duration::from_secs(1) || window > Duration::from_secs(600) {
+        if window < Duration::from_secs(1) || window > Duration::from_mins(10) {
             return Err(Error::new("window", format!("{} is not between 1s and 10m", self.window)));
         }
         self.export()?;
@@ -233,7 +233,7 @@ impl Config {
 
     fn validate_symbolize(&self) -> Result<(), Error> {
         let deadline = self.symbolize.worker_deadline;
-        if deadline.get() < Duration::from_millis(100) || deadline.get() > Duration::from_secs(60) {
+        if deadline.get() < Duration::from_millis(100) || deadline.get() > Duration::from_mins(1) {
             return Err(Error::new(
                 "symbolize.worker_deadline",
                 format!("{deadline} is not between 100ms and 1m"),

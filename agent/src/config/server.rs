@@ -1,7 +1,7 @@
 //! The part `server` of the settings: where profiles go and who sends them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -211,15 +211,11 @@ impl Server {
     }
 }
 
-fn source(
-    key: &'static str,
-    value: &Secret,
-    file: &PathBuf,
-) -> Result<Option<SecretSource>, Error> {
+fn source(key: &'static str, value: &Secret, file: &Path) -> Result<Option<SecretSource>, Error> {
     match (value.is_empty(), file.as_os_str().is_empty()) {
         (true, true) => Ok(None),
         (false, true) => Ok(Some(SecretSource::Value(value.clone()))),
-        (true, false) => Ok(Some(SecretSource::File(file.clone()))),
+        (true, false) => Ok(Some(SecretSource::File(file.to_owned()))),
         (false, false) => {
             Err(Error::new(key, "is given twice, as a value and as a file: keep one of them"))
         }
@@ -227,7 +223,7 @@ fn source(
 }
 
 fn checked_timeout(key: &'static str, timeout: HumanDuration) -> Result<Duration, Error> {
-    if timeout.get() < Duration::from_millis(10) || timeout.get() > Duration::from_secs(600) {
+    if timeout.get() < Duration::from_millis(10) || timeout.get() > Duration::from_mins(10) {
         return Err(Error::new(key, format!("{timeout} is not between 10ms and 10m")));
     }
     Ok(timeout.get())

@@ -66,8 +66,9 @@ fn unknown_keys_and_wrong_types_are_errors() {
         r#"sampling.frequency_hz: invalid type: string "often", expected u32 at line 2 column 17"#
     ]]
     .assert_eq(&error("sampling:\n  frequency_hz: often\n"));
-    expect![[r#"bad duration "10": write a whole number and a unit, as in 500ms, 10s, 1m or 2h"#]]
+    expect![[r#"window: bad duration "10": write a whole number and a unit, as in 500ms, 10s, 1m or 2h at line 1 column 9"#]]
         .assert_eq(&error("window: '10'\n"));
+    expect![[r#"window: bad duration "10": write a whole number and a unit, as in 500ms, 10s, 1m or 2h at line 1 column 9"#]].assert_eq(&error("window: 10\n"));
     for text in [
         "servers: {}",
         "server: {basic: {user: a}}",
@@ -190,7 +191,8 @@ fn settings_that_cannot_be_are_refused_with_their_key() {
         bpf.ring_bytes: 100000 is neither 0 (chosen by the machine) nor a power of two from 65536 on
         bpf.max_processes: 1 is neither 0 (chosen by the machine) nor between 64 and 16777216
         bpf.stack_slots: 4294967295 is neither 0 (chosen by the machine) nor between 64 and 16777216
-    "#]].assert_eq(&errors);
+    "#]]
+    .assert_eq(&errors);
 }
 
 #[test]

@@ -247,7 +247,7 @@ impl Exporter {
         }
         match reason {
             RetryReason::Connect | RetryReason::Timeout | RetryReason::Transport => {
-                self.not_reached(message)
+                self.not_reached(message);
             }
             RetryReason::TooLarge => return self.split(n_profiles, message),
             RetryReason::RateLimited | RetryReason::ServerError => {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// When the message was last written.
 #[derive(Debug, Default)]

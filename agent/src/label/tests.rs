@@ -55,7 +55,8 @@ fn labeler(config: Config, mount_point: Option<&Path>) -> Labeler {
 }
 
 fn show(labels: &Labels) -> String {
-    labels.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+    let lines = labels.iter().map(|(name, value)| format!("{name}={value}\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 fn check(config: Config, process: Process, comm: &str, expected: &Expect) {
@@ -67,7 +68,7 @@ fn check(config: Config, process: Process, comm: &str, expected: &Expect) {
 fn labels_of_a_service() {
     let process = process(42, Some("/usr/sbin/nginx"));
     process.cgroup_file.set("0::/system.slice/nginx.service\n".to_owned()).unwrap();
-    let expected = expect![[r#"
+    let expected = expect![[r"
         cgroup=/system.slice/nginx.service
         comm=nginx worker
         exe=/usr/sbin/nginx
@@ -75,28 +76,28 @@ fn labels_of_a_service() {
         pid=42
         service_name=nginx
         systemd_unit=nginx.service
-    "#]];
+    "]];
     check(Config { pid: true, ..config() }, process, "nginx worker", &expected);
 }
 
 #[test]
 fn labels_of_a_process_that_was_gone() {
-    let expected = expect![[r#"
+    let expected = expect![[r"
         comm=true
         service_name=true
-    "#]];
+    "]];
     check(Config { node: String::new(), ..config() }, process(1, None), "true", &expected);
 }
 
 #[test]
 fn hostile_values_are_escaped() {
     let process = process(1, Some("/tmp/\u{202e}a\nb\u{1b}[31m"));
-    let expected = expect![[r#"
+    let expected = expect![[r"
         comm=c\x0ad
         exe=/tmp/\u{202e}a\x0ab\x1b[31m
         node=vm1
         service_name=\u{202e}a\x0ab\x1b[31m
-    "#]];
+    "]];
     check(config(), process, "c\nd", &expected);
 }
 

@@ -8,8 +8,8 @@ use inferno::flamegraph::{Options, from_lines};
 /// The flame graph of sorted folded lines; of none, an image that says so.
 pub(super) fn svg(lines: &[String]) -> io::Result<Vec<u8>> {
     let mut options = Options::default();
-    options.title = "CPU time".to_owned();
-    options.count_name = "samples".to_owned();
+    "CPU time".clone_into(&mut options.title);
+    "samples".clone_into(&mut options.count_name);
     // This palette knows the suffixes for kernel, inlined and JIT frames.
     options.colors = Palette::Multi(MultiPalette::Java);
     // The same recording gives the same bytes.

@@ -102,7 +102,7 @@ fn formats_by_ending() {
     check("folded", None);
     check("", None);
     expect![[
-        r#"cannot tell the format of out.txt: give it the ending .pb.gz (pprof), .folded (folded stacks) or .svg (flame graph)"#
+        r"cannot tell the format of out.txt: give it the ending .pb.gz (pprof), .folded (folded stacks) or .svg (flame graph)"
     ]]
     .assert_eq(&FileFormat::from_path(Path::new("out.txt")).unwrap_err().to_string());
 }

@@ -135,8 +135,6 @@ fn capture_logs() {
 fn logged_about(url: &str) -> String {
     let log = String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
     let url = url.trim_end_matches('/');
-    log.lines()
-        .filter(|line| line.contains(url))
-        .map(|line| format!("{}\n", line.replace(url, "URL")))
-        .collect()
+    let lines = log.lines().filter(|line| line.contains(url));
+    lines.map(|line| format!("{}\n", line.replace(url, "URL"))).collect::<Vec<_>>().concat()
 }

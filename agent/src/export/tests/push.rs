@@ -12,7 +12,7 @@ use protocol::profile::Profile;
 
 use crate::export::{Authorization, Config, SecretSource};
 
-use super::fake_server::{FakeServer, Reply};
+use super::fake_server::{FakeServer, Received, Reply};
 use super::{PATIENCE, Running, config, logged_about, profile, wait_until};
 
 #[test]
@@ -62,7 +62,7 @@ fn ids_stay_the_same_in_retries() {
     running.send(vec![profile("a", 1, 10)]);
     running.wait_for("retries_total", 1);
     assert_eq!(running.flush(PATIENCE), 0);
-    let ids: Vec<_> = server.received().iter().map(|request| request.ids()).collect();
+    let ids: Vec<_> = server.received().iter().map(Received::ids).collect();
     assert_eq!(ids.len(), 5);
     assert!(ids.iter().all(|these| *these == ids[0]), "{ids:?}");
     assert_eq!(running.metric("sent_profiles_total"), 1);
