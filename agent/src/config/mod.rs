@@ -12,7 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::export;
+use crate::kernel;
 use crate::label;
+use crate::symbolize;
 
 pub use self::duration::HumanDuration;
 pub use self::server::{Basic, Bearer, Server};
@@ -91,6 +93,8 @@ pub struct Symbolize {
     pub worker_deadline: HumanDuration,
     /// Bound on the frames whose names are kept.
     pub cache_frames: usize,
+    /// Bound on the debug information that is read of one file.
+    pub debug_bytes: u64,
 }
 
 /// `bpf`
@@ -179,7 +183,9 @@ impl Default for Metrics {
 
 impl Default for Symbolize {
     fn default() -> Self {
-        Self { worker_deadline: Duration::from_secs(5).into(), cache_frames: 65_536 }
+        let symbolize::Config { deadline, cache_entries, debug_bytes, .. } =
+            symbolize::Config::default();
+        Self { worker_deadline: deadline.into(), cache_frames: cache_entries, debug_bytes }
     }
 }
 
@@ -202,6 +208,23 @@ impl Config {
         self.metrics_address()?;
         self.validate_symbolize()?;
         self.bpf.validate()
+    }
+
+    /// Settings of the kernel side.
+    pub fn kernel(&self) -> kernel::Config {
+        let Bpf { log, ring_bytes, max_processes, stack_slots } = self.bpf;
+        let frequency_hz = self.sampling.frequency_hz;
+        kernel::Config { frequency_hz, ring_bytes, max_processes, stack_slots, log }
+    }
+
+    /// Settings of the names.
+    pub fn symbolize(&self) -> symbolize::Config {
+        symbolize::Config {
+            deadline: self.symbolize.worker_deadline.get(),
+            cache_entries: self.symbolize.cache_frames,
+            debug_bytes: self.symbolize.debug_bytes,
+            ..symbolize::Config::default()
+        }
     }
 
     /// Settings of the push to the server.
