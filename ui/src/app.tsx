@@ -82,7 +82,7 @@ export function App() {
           <section class="card grow"><NoProfilesState waiting={isLive(state)} /></section>
         ) : (
           <>
-            <Timeline title={title} rates={line.data} interval={interval} theme={theme} format={format} onZoom={zoomIn} onZoomOut={zoomOut} />
+            <Timeline title={title} data={line.data} interval={interval} theme={theme} format={format} onZoom={zoomIn} onZoomOut={zoomOut} />
             <ProfileCard state={state} query={query} type={type} profile={profile} seconds={isCpu(type) ? (line.data?.seconds ?? null) : null} theme={theme} onChange={change} onRetry={reload} />
           </>
         )}

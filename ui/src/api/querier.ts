@@ -7,7 +7,7 @@ import { formatSelector, selectorOf, type Matcher } from "../state/selector";
 import { stepFor, type Interval } from "../state/time";
 import { call, callProto } from "./connect";
 import { encodeSelectMergeProfile } from "./proto";
-import { rates, secondsCovered, type Rates } from "./rates";
+import { rates, secondsCovered, stackLayers, type Rates, type TimelineData } from "./rates";
 import type { LabelPair, NamesResponse, ProfileType, ProfileTypesResponse, SelectSeriesResponse, SeriesResponse, StacktracesResponse } from "./wire";
 
 const MAX_NODES = 16384;
@@ -73,11 +73,12 @@ function totalOf(list: Service[], points: { value?: number; timestamp?: string |
   return { name: "", types: [...new Set(list.flatMap((service) => service.types))], rate, line: rates(points, interval, step) };
 }
 
-export async function timeline(query: Query, signal: AbortSignal): Promise<Rates & { seconds: number }> {
+export async function timeline(query: Query, signal: AbortSignal): Promise<TimelineData> {
   const step = stepFor(query.interval, 240);
-  const { series = [] } = await selectSeries(query, step, [], signal);
+  const { series = [] } = await selectSeries(query, step, query.service === "" ? ["service_name"] : [], signal);
   const points = series.flatMap((one) => one.points ?? []);
-  return { ...rates(points, query.interval, step), seconds: secondsCovered(points, step) };
+  const named = series.map((one) => ({ name: labelOf(one.labels, "service_name") || query.service, points: one.points ?? [] }));
+  return { ...stackLayers(named, points, query.interval, step), seconds: secondsCovered(points, step) };
 }
 
 function selectSeries(query: Query, step: number, groupBy: string[], signal: AbortSignal): Promise<SelectSeriesResponse> {

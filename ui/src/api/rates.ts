@@ -8,9 +8,23 @@ export interface Rates {
   values: number[];
 }
 
-interface Point {
+export interface Point {
   value?: number;
   timestamp?: string | number;
+}
+
+export interface Layer {
+  /** The service; empty for all that have no layer of their own. */
+  name: string;
+  values: number[];
+}
+
+export interface TimelineData {
+  times: number[];
+  /** One layer for one service; for all services the largest ones, the largest first, and the rest. */
+  layers: Layer[];
+  /** Seconds from the first to the last datum. */
+  seconds: number;
 }
 
 /** How long after its end a window may still be on its way here. */
@@ -44,6 +58,24 @@ export function secondsCovered(points: readonly Point[], step: number): number {
     last = Math.max(last, Number(timestamp));
   }
   return last < first ? 0 : (last - first) / 1e3 + step;
+}
+
+const MOST_LAYERS = 6;
+
+/** The largest series each in its own layer, the others together in the last one. */
+export function stackLayers(series: readonly { name: string; points: readonly Point[] }[], all: readonly Point[], interval: Interval, step: number): { times: number[]; layers: Layer[] } {
+  const { times } = rates(all, interval, step);
+  const sum = (points: readonly Point[]) => points.reduce((total, { value = 0 }) => total + value, 0);
+  const sorted = [...series].sort((a, b) => sum(b.points) - sum(a.points) || (a.name < b.name ? -1 : 1));
+  const own = sorted.slice(0, MOST_LAYERS);
+  const rest = sorted.slice(MOST_LAYERS).flatMap(({ points }) => points);
+  const groups = rest.length > 0 ? [...own, { name: "", points: rest }] : own;
+  // A layer ends where the whole does, though its own last buckets are empty.
+  const layers = groups.map(({ name, points }) => {
+    const sums = sumByTime(points);
+    return { name, values: times.map((t) => (sums.get(Math.round(t * 1e3)) ?? 0) / step) };
+  });
+  return { times, layers };
 }
 
 function sumByTime(points: readonly Point[]): Map<number, number> {

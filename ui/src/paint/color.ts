@@ -65,6 +65,11 @@ export function paletteOf(root: TreeNode, coloring: Coloring, theme: Theme): Pal
   };
 }
 
+/** A color for each name, as far apart as there are hues, and the same whatever the order. */
+export function distinctColors(names: readonly string[], theme: Theme): Map<string, string> {
+  return new Map([...assignHues([...names].sort())].map(([name, hue]) => [name, tone(hue, theme, theme === "dark" ? 0 : -12, 0)]));
+}
+
 function moduleGroup(node: TreeNode): string {
   return kindOf(node) === "kernel" ? "kernel" : moduleOf(node);
 }

@@ -40,7 +40,13 @@ export function ProfileCard({ state, query, type, profile, seconds, theme, onCha
   const zoomed = useMemo(() => (root && findByPath(root, state.zoom)) ?? root, [root, state.zoom]);
   const onZoom = useCallback((node: TreeNode) => onChange({ zoom: node.parent ? node.path : "" }), []);
   useShortcuts({ searchBox, state, onChange });
-  if (profile.error) return <section class="card grow"><ErrorState error={profile.error} onRetry={onRetry} /></section>;
+  if (profile.error) {
+    return (
+      <section class="card grow">
+        <ErrorState error={profile.error} onRetry={onRetry}>{state.filter !== "" && <ClearFilter onChange={onChange} />}</ErrorState>
+      </section>
+    );
+  }
   if (!root || !zoomed) {
     return (
       <section class="card grow" aria-busy={profile.loading}>
@@ -94,9 +100,13 @@ async function savePprof(query: Query, name: string): Promise<void> {
 function Nothing({ state, onChange }: { state: PageState; onChange: SetState }) {
   return (
     <NothingHereState>
-      {state.filter !== "" && <button type="button" class="button" onClick={() => onChange({ filter: "" })}>Clear the label filter</button>}
+      {state.filter !== "" && <ClearFilter onChange={onChange} />}
       {state.service !== "" && <button type="button" class="button" onClick={() => onChange({ service: "" })}>Show all services</button>}
       {state.from !== "now-24h" && <button type="button" class="button" onClick={() => onChange({ from: "now-24h", until: "now" })}>Show the last 24 hours</button>}
     </NothingHereState>
   );
+}
+
+function ClearFilter({ onChange }: { onChange: SetState }) {
+  return <button type="button" class="button" onClick={() => onChange({ filter: "" })}>Clear the label filter</button>;
 }

@@ -40,12 +40,15 @@ export function NothingHereState({ children }: { children?: ComponentChildren })
   );
 }
 
-export function ErrorState({ error, onRetry }: { error: Error; onRetry: () => void }) {
+export function ErrorState({ error, onRetry, children }: { error: Error; onRetry: () => void; children?: ComponentChildren }) {
   return (
     <div class="state error" role="alert">
       <h2>The server could not answer</h2>
       <p class="error-message">{error.message}</p>
-      <button type="button" class="button" onClick={onRetry}>Try again</button>
+      <div class="state-actions">
+        <button type="button" class="button" onClick={onRetry}>Try again</button>
+        {children}
+      </div>
     </div>
   );
 }

@@ -1,4 +1,4 @@
-// How uPlot draws the timeline: one filled line, quiet axes, a selection that reports instead of scaling.
+// How uPlot draws the timeline: filled lines, quiet axes, a selection that reports instead of scaling.
 
 import type uPlot from "uplot";
 import { formatDate } from "../profile/format";
@@ -7,8 +7,12 @@ import type { Interval } from "../state/time";
 interface Wiring {
   element: Element;
   height: number;
+  /** Colors of the lines, the topmost first; an empty one is the page's own. */
+  colors: string[];
   format: (rate: number) => string;
   interval: () => Interval;
+  /** The largest value. */
+  top: () => number;
   onCursor: (index: number | null) => void;
   onSelect: (fromMs: number, untilMs: number) => void;
   onReset: () => void;
@@ -16,7 +20,7 @@ interface Wiring {
 
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
-export function optionsOf({ element, height, format, interval, onCursor, onSelect, onReset }: Wiring): uPlot.Options {
+export function optionsOf({ element, height, colors, format, interval, top, onCursor, onSelect, onReset }: Wiring): uPlot.Options {
   const style = getComputedStyle(element);
   const ink = (name: string) => style.getPropertyValue(name).trim();
   const axis: uPlot.Axis = { stroke: ink("--muted"), font: FONT, grid: { stroke: ink("--grid"), width: 1 }, ticks: { show: false } };
@@ -27,13 +31,13 @@ export function optionsOf({ element, height, format, interval, onCursor, onSelec
     padding: [8, 8, 0, 0],
     scales: {
       x: { time: true, range: () => [interval().fromMs / 1e3, interval().untilMs / 1e3] },
-      y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] },
+      y: { range: () => [0, top() > 0 ? top() * 1.1 : 1] },
     },
     axes: [
       { ...axis, size: 26, gap: 4, space: 90, values: (_, splits, __, ___, increment) => splits.map((s) => tick(s, increment)) },
-      { ...axis, size: 58, gap: 6, space: 34, values: (_, splits) => splits.map((value) => format(value)) },
+      { ...axis, size: 58, gap: 6, space: 34, values: (_, splits) => splits.map((value) => (top() > 0 ? format(value) : "")) },
     ],
-    series: [{}, { stroke: ink("--accent-strong"), width: 1.5, fill: (plot) => gradient(plot, ink("--accent-strong")), points: { show: false } }],
+    series: [{}, ...colors.map((color) => line(color, ink("--accent-strong"), ink("--card")))],
     cursor: {
       y: false,
       drag: { x: true, y: false, setScale: false, dist: 4 },
@@ -57,6 +61,12 @@ export function optionsOf({ element, height, format, interval, onCursor, onSelec
       ],
     },
   };
+}
+
+// A line alone fades out below; those of a stack cover what is behind them.
+function line(color: string, accent: string, card: string): uPlot.Series {
+  const fill = color === "" ? (plot: uPlot) => gradient(plot, accent) : `color-mix(in srgb, ${color} 62%, ${card})`;
+  return { stroke: color || accent, width: color === "" ? 1.5 : 1, fill, points: { show: false } };
 }
 
 function gradient(plot: uPlot, color: string): CanvasGradient | string {
