@@ -1,6 +1,6 @@
 // The profile of what is selected: toolbar, legend, flame graph and table, and what stands there when there is none.
 
-import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { pprofBytes, type Query } from "../api/querier";
 import type { ProfileType } from "../api/wire";
 import { paletteOf } from "../paint/color";
@@ -61,6 +61,7 @@ type ShownProps = Omit<Props, "onRetry"> & { root: TreeNode; zoomed: TreeNode; o
 
 function Shown({ state, query, type, profile, seconds, theme, onChange, root, zoomed, onZoom, searchBox }: ShownProps) {
   const detailed = profile.data?.detailed ?? false;
+  const [notice, setNotice] = useState("");
   const palette = useMemo(() => paletteOf(root, state.color, theme), [root, detailed, state.color, theme]);
   const matches = useMemo(() => search(root, state.search), [root, detailed, state.search]);
   const scale = scaleOf(type.sampleUnit);
@@ -72,13 +73,14 @@ function Shown({ state, query, type, profile, seconds, theme, onChange, root, zo
 
   const name = fileName(query.service, query.type, query.interval.untilMs);
   const downloads = [
-    { title: "pprof", hint: ".pb.gz", save: () => void savePprof(query, name) },
+    { title: "pprof", hint: ".pb.gz", save: () => void savePprof(query, name, setNotice) },
     { title: "Folded stacks", hint: ".folded", save: () => save(`${name}.folded`, "text/plain", foldedText(root)) },
     { title: "Flame graph", hint: ".svg", save: () => save(`${name}.svg`, "image/svg+xml", svgText(root, name, measure, paletteOf(root, state.color, "light"))) },
   ];
   return (
     <section class="card grow profile" aria-label="Profile" aria-busy={profile.loading}>
       <Toolbar state={state} matches={matches} total={root.total} searchBox={searchBox} downloads={downloads} onChange={onChange} />
+      <p class={notice === "" ? "hidden" : "notice"} role="status">{notice}</p>
       <Legend groups={palette.groups} coloring={state.color} total={root.total} search={state.search} onSearch={setSearch} />
       {state.view !== "table" && <Breadcrumbs zoomed={zoomed} onZoom={onZoom} />}
       <div class={`views view-${state.view}`}>
@@ -89,11 +91,13 @@ function Shown({ state, query, type, profile, seconds, theme, onChange, root, zo
   );
 }
 
-async function savePprof(query: Query, name: string): Promise<void> {
+async function savePprof(query: Query, name: string, setNotice: (notice: string) => void): Promise<void> {
+  setNotice("Fetching the pprof …");
   try {
     save(`${name}.pb.gz`, "application/octet-stream", await gzip(await pprofBytes(query, AbortSignal.timeout(120_000))));
+    setNotice("");
   } catch (error) {
-    alert(`The pprof could not be saved: ${error instanceof Error ? error.message : String(error)}`);
+    setNotice(`The pprof could not be saved: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

@@ -38,6 +38,7 @@ export function FunctionTable({ root, detailed, compact, measure, search, onSear
     const wanted = filter.trim().toLowerCase();
     return sortRows(wanted === "" ? all : all.filter((row) => `${row.name} ${row.module} ${row.source}`.toLowerCase().includes(wanted)), sort);
   }, [all, sort, filter]);
+  const most = useMemo(() => ({ self: Math.max(...all.map((row) => row.self), 1), total: measure.total }), [all, measure]);
   const first = Math.max(0, Math.floor(scrollTop / ROW_HEIGHT) - 8);
   const last = Math.min(rows.length, first + Math.ceil((height || 600) / ROW_HEIGHT) + 16);
   const columns = compact ? COLUMNS.slice(0, COMPACT) : COLUMNS;
@@ -68,7 +69,7 @@ export function FunctionTable({ root, detailed, compact, measure, search, onSear
           <tbody>
             <tr class="spacer" aria-hidden="true"><td colSpan={columns.length} style={{ height: `${first * ROW_HEIGHT}px` }} /></tr>
             {rows.slice(first, last).map((row, i) => (
-              <Row key={row.key} row={row} index={first + i + 2} compact={compact} measure={measure} marked={search !== "" && search === row.name} onSearch={onSearch} />
+              <Row key={row.key} row={row} index={first + i + 2} compact={compact} measure={measure} most={most} marked={search !== "" && search === row.name} onSearch={onSearch} />
             ))}
             <tr class="spacer" aria-hidden="true"><td colSpan={columns.length} style={{ height: `${(rows.length - last) * ROW_HEIGHT}px` }} /></tr>
           </tbody>
@@ -83,11 +84,13 @@ interface RowProps {
   index: number;
   compact: boolean;
   measure: Measure;
+  /** The largest values, which fill a cell with their bars. */
+  most: { self: number; total: number };
   marked: boolean;
   onSearch: (name: string) => void;
 }
 
-function Row({ row, index, compact, measure, marked, onSearch }: RowProps) {
+function Row({ row, index, compact, measure, most, marked, onSearch }: RowProps) {
   return (
     <tr class={marked ? "marked" : ""} data-function={row.name} aria-rowindex={index} onClick={() => onSearch(marked ? "" : row.name)}>
       <td class="name">
@@ -98,18 +101,18 @@ function Row({ row, index, compact, measure, marked, onSearch }: RowProps) {
           {row.source !== "" && !compact && <span class="source">{shortSource(row.source)}</span>}
         </div>
       </td>
-      <Amount value={row.self} compact={compact} measure={measure} />
-      <Amount value={row.total} compact={compact} measure={measure} />
+      <Amount value={row.self} most={most.self} compact={compact} measure={measure} />
+      <Amount value={row.total} most={most.total} compact={compact} measure={measure} />
       {!compact && <td class="module" title={row.module}>{row.module}</td>}
     </tr>
   );
 }
 
-function Amount({ value, compact, measure }: { value: number; compact: boolean; measure: Measure }) {
+function Amount({ value, most, compact, measure }: { value: number; most: number; compact: boolean; measure: Measure }) {
   if (value === 0) return <td class="numeric none">–</td>;
   return (
     <td class="numeric" title={compact ? formatAmount(value, measure) : undefined}>
-      <span class="amount-bar" style={{ width: `${(100 * value) / measure.total}%` }} />
+      <span class="amount-bar" style={{ width: `${(100 * value) / most}%` }} />
       {!compact && <span class="amount">{formatAmount(value, measure)}</span>}
       <span class="share">{formatShare(value, measure.total)}</span>
     </td>

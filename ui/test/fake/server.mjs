@@ -11,6 +11,9 @@ const FILES = { "/": "index.html", "/app.js": "app.js", "/app.css": "app.css", "
 const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml", txt: "text/plain; charset=utf-8" };
 const CSP = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
+/** A profile with nothing but the empty string in its table. */
+const EMPTY_PPROF = Buffer.from([0x32, 0x00]);
+
 /** Listens on loopback; port 0 takes a free one. `delayMs` holds every answer of the API back. */
 export function startFake({ port = 0, machine, delayMs = 0 }) {
   const server = createServer((request, response) => {
@@ -26,8 +29,10 @@ export function startFake({ port = 0, machine, delayMs = 0 }) {
 }
 
 async function api(rpc, request, response, machine) {
-  let body = "";
-  for await (const chunk of request) body += chunk;
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const body = Buffer.concat(chunks);
+  if (request.headers["content-type"] === "application/proto") return response.writeHead(200, { "Content-Type": "application/proto" }).end(EMPTY_PPROF);
   const send = (status, message) => response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(message));
   try {
     send(200, answer(rpc, JSON.parse(body), machine));
