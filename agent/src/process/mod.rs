@@ -4,6 +4,8 @@ mod executable;
 mod mappings;
 mod scan;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use self::executable::{Executable, ExecutableId, VDSO};
 pub use self::mappings::Mappings;

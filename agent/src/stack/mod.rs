@@ -3,6 +3,8 @@
 mod resolve;
 mod interner;
 mod counts;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
