@@ -53,6 +53,9 @@ pub enum Error {
     /// It holds no certificates.
     #[error("{path} (server.ca_file) holds no certificate in PEM format")]
     NoCertificate { path: PathBuf },
+    /// What it holds is no usable certificate.
+    #[error("cannot use the certificates in {path} (server.ca_file): {reason}")]
+    BadCertificate { path: PathBuf, reason: String },
     /// The HTTP client could not be made: mostly the system's certificates are missing.
     #[error(
         "cannot set up requests to {url}: {reason}; install the system's ca-certificates or set server.ca_file"

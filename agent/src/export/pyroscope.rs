@@ -71,9 +71,7 @@ impl PushClient {
             .connect_timeout(config.connect_timeout)
             .timeout(config.timeout);
         let builder = trust(without_proxy_to_self(builder, &config.url), config)?;
-        let http = builder
-            .build()
-            .map_err(|err| Error::Client { url: config.url.clone(), reason: root_cause(&err) })?;
+        let http = builder.build().map_err(|err| client_error(config, root_cause(&err)))?;
         Ok(Self {
             http,
             push_url: below(&config.url, PUSH),
@@ -175,6 +173,13 @@ fn below(url: &Url, path: &str) -> Url {
     let mut below = url.clone();
     below.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
     below
+}
+
+fn client_error(config: &Config, reason: String) -> Error {
+    match config.ca_file.clone() {
+        Some(path) => Error::BadCertificate { path, reason },
+        None => Error::Client { url: config.url.clone(), reason },
+    }
 }
 
 /// A proxy from the environment would be asked for its own loopback.

@@ -2,6 +2,7 @@
 
 mod fake_server;
 mod push;
+mod tls;
 mod rules;
 
 use std::sync::{Arc, Mutex, Once};
