@@ -28,18 +28,21 @@ export function App() {
   const query: Query = { type: state.type, service: state.service, filter: state.filter, interval };
   const about = JSON.stringify([state.type, state.service, state.filter, when]);
 
-  const types = useQuery(`${when} ${nowMs}`, "", (signal) => profileTypes(interval, signal));
+  const types = useQuery(`${when} ${nowMs}`, "", async (signal) => {
+    const list = await profileTypes(interval, signal);
+    return { list, ever: list.length > 0 || (await profileTypes({ fromMs: 1, untilMs: nowMs }, signal)).length > 0 };
+  });
   const services = useQuery(JSON.stringify([state.filter, when, nowMs]), state.filter, (signal) => loadServices(interval, state.filter, signal));
   const line = useQuery(`${about} ${nowMs}`, about, (signal) => loadTimeline(query, signal));
   const profile = useQuery<Profile>(`${about} ${nowMs}`, about, (signal, show) => loadProfile(query, flameGraph(query, signal), signal, show));
 
-  const type = types.data?.find((one) => one.ID === state.type) ?? typeOfId(state.type);
+  const type = types.data?.list.find((one) => one.ID === state.type) ?? typeOfId(state.type);
   useEffect(() => {
     // A server without CPU profiles shows what it has.
-    const first = types.data?.[0];
-    if (first && state.type === CPU_TYPE && !types.data!.some((one) => one.ID === CPU_TYPE)) change({ type: first.ID }, "replace");
+    const first = types.data?.list[0];
+    if (first && state.type === CPU_TYPE && !types.data!.list.some((one) => one.ID === CPU_TYPE)) change({ type: first.ID }, "replace");
   }, [types.data]);
-  const nothingYet = types.data?.length === 0 && services.data?.list.length === 0 && state.filter === "";
+  const nothingYet = types.data?.ever === false && services.data?.list.length === 0 && state.filter === "";
   useEffect(() => {
     if (!nothingYet || !isLive(state)) return;
     const timer = setTimeout(reload, EMPTY_RETRY_MS);
@@ -77,7 +80,7 @@ export function App() {
     <div class="page">
       <ServiceList services={services} selected={state.service} onSelect={select} />
       <main class="main">
-        <Header state={state} types={types.data ?? []} interval={interval} theme={theme} busy={profile.loading} onChange={change} onRange={setRange} onReload={reload} onTheme={flipTheme} />
+        <Header state={state} types={types.data?.list ?? []} interval={interval} theme={theme} busy={profile.loading} onChange={change} onRange={setRange} onReload={reload} onTheme={flipTheme} />
         {nothingYet ? (
           <section class="card grow"><NoProfilesState waiting={isLive(state)} /></section>
         ) : (

@@ -71,7 +71,10 @@ test("a server that is gone is said to be gone, and back when it is back", () =>
     await profileDrawn(page);
     await page.route("**/querier.v1.**", (route) => route.abort());
     await page.getByRole("button", { name: "Refresh now" }).click();
-    await page.getByText("the server does not answer").waitFor();
+    await page.getByText("This is not up to date: the server does not answer").waitFor();
+    assert.ok((await framesNamed(page, "indexer::main")).length > 0);
+    await page.reload();
+    await page.getByText("The server could not answer").waitFor();
     await page.unroute("**/querier.v1.**");
     await page.getByRole("button", { name: "Try again" }).click();
     await profileDrawn(page);

@@ -124,6 +124,10 @@ function fit(context: CanvasRenderingContext2D, name: string, room: number): str
   const short = shortName(name).slice(0, 300);
   const width = widthOf(context, short);
   if (width <= room) return short;
-  const letters = Math.floor((room / width) * short.length) - 1;
-  return letters < 2 ? "" : `${short.slice(0, letters)}…`;
+  // A guess from the mean width of a letter, then shorter until it fits.
+  for (let letters = Math.min(short.length - 1, Math.ceil((room / width) * short.length)); letters >= 2; letters--) {
+    const label = `${short.slice(0, letters)}…`;
+    if (context.measureText(label).width <= room) return label;
+  }
+  return "";
 }

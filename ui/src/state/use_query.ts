@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { isAbort } from "../api/connect";
 
 export interface Loaded<T> {
+  /** The latest answer; with an error beside it, one that could not be renewed. */
   data: T | null;
   error: Error | null;
   loading: boolean;
@@ -27,7 +28,7 @@ export function useQuery<T>(key: string, subject: string, run: (signal: AbortSig
       },
       (error: unknown) => {
         if (signal.aborted || isAbort(error)) return;
-        setState({ data: null, error: error instanceof Error ? error : new Error(String(error)), loading: false, subject });
+        setState((old) => ({ data: old.subject === subject ? old.data : null, error: error instanceof Error ? error : new Error(String(error)), loading: false, subject }));
       },
     );
     return () => controller.abort();

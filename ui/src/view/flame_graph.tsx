@@ -6,7 +6,7 @@ import type { Palette } from "../paint/color";
 import type { Measure } from "../profile/format";
 import { barAt, layout, neighbor, windowOf } from "../profile/layout";
 import type { Matches } from "../profile/search";
-import { maxDepth, type TreeNode } from "../profile/tree";
+import { findByPath, maxDepth, type TreeNode } from "../profile/tree";
 import { useSize } from "../state/use_size";
 import { FrameTree } from "./frame_tree";
 import { Tooltip } from "./tooltip";
@@ -40,8 +40,9 @@ export function FlameGraph({ root, zoomed, palette, matches, measure, onZoom }: 
   const height = Math.min(size.height, Math.max(rows * ROW, ROW));
 
   useEffect(() => {
-    setPointer(null);
-    setSelected(null);
+    // After a refresh the same frames are other nodes.
+    setPointer((old) => again(root, old?.node, (node) => ({ ...old!, node })));
+    setSelected((old) => again(root, old, (node) => node));
   }, [root]);
   useLayoutEffect(() => {
     if (!canvas.current || size.width === 0) return;
@@ -111,6 +112,11 @@ export function FlameGraph({ root, zoomed, palette, matches, measure, onZoom }: 
       {tip && <Tooltip node={tip.node} x={tip.x} y={tip.y} measure={measure} palette={palette} />}
     </div>
   );
+}
+
+function again<T>(root: TreeNode, old: TreeNode | null | undefined, make: (node: TreeNode) => T): T | null {
+  const node = old ? findByPath(root, old.path) : null;
+  return node && make(node);
 }
 
 function below(canvas: HTMLCanvasElement, node: TreeNode, x: number, scrollTop: number): Pointer {

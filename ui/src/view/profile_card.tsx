@@ -40,7 +40,7 @@ export function ProfileCard({ state, query, type, profile, seconds, theme, onCha
   const zoomed = useMemo(() => (root && findByPath(root, state.zoom)) ?? root, [root, state.zoom]);
   const onZoom = useCallback((node: TreeNode) => onChange({ zoom: node.parent ? node.path : "" }), []);
   useShortcuts({ searchBox, state, onChange });
-  if (profile.error) {
+  if (profile.error && !profile.data?.root) {
     return (
       <section class="card grow">
         <ErrorState error={profile.error} onRetry={onRetry}>{state.filter !== "" && <ClearFilter onChange={onChange} />}</ErrorState>
@@ -79,6 +79,7 @@ function Shown({ state, query, type, profile, seconds, theme, onChange, root, zo
   ];
   return (
     <section class="card grow profile" aria-label="Profile" aria-busy={profile.loading}>
+      {profile.error && <p class="stale" role="alert">This is not up to date: {profile.error.message}</p>}
       <Toolbar state={state} matches={matches} total={root.total} searchBox={searchBox} downloads={downloads} onChange={onChange} />
       <p class={notice === "" ? "hidden" : "notice"} role="status">{notice}</p>
       <Legend groups={palette.groups} coloring={state.color} total={root.total} search={state.search} onSearch={setSearch} />

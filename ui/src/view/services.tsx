@@ -39,7 +39,7 @@ export function ServiceList({ services, selected, onSelect }: Props) {
           <Row key={service.name} service={service} title={service.name} most={most} selected={selected === service.name} onSelect={onSelect} />
         ))}
         {!services.data && services.loading && [0, 1, 2, 3, 4, 5].map((n) => <li key={n} class="service-skeleton" />)}
-        {services.error && <li class="service-none">The list could not be loaded</li>}
+        {services.error && !services.data && <li class="service-none">The list could not be loaded</li>}
         {services.data && shown.length === 0 && <li class="service-none">{filter === "" ? "No services yet" : "No service of that name"}</li>}
       </ul>
       <footer class="sidebar-foot">
