@@ -23,7 +23,8 @@ export function App() {
   const [state, change] = usePageState();
   const [theme, flipTheme] = useTheme();
   const [nowMs, reload] = useClock(state.refresh, isLive(state));
-  const interval = useMemo(() => resolve(state, nowMs), [state.from, state.until, nowMs]);
+  // A range that is newly chosen ends now, and not when the page was last refreshed.
+  const interval = useMemo(() => resolve(state, Date.now()), [state.from, state.until, nowMs]);
   const when = `${state.from} ${state.until}`;
   const query: Query = { type: state.type, service: state.service, filter: state.filter, interval };
   const about = JSON.stringify([state.type, state.service, state.filter, when]);

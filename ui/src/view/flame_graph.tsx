@@ -1,7 +1,7 @@
 // The flame graph: a canvas as large as what is seen, with hover, click to zoom, keys, and a tree for screen readers.
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { inksOf, paint, ROW } from "../paint/painter";
+import { inksOf, paint, ROW, type Inks } from "../paint/painter";
 import type { Palette } from "../paint/color";
 import type { Measure } from "../profile/format";
 import { barAt, layout, neighbor, windowOf } from "../profile/layout";
@@ -44,10 +44,12 @@ export function FlameGraph({ root, zoomed, palette, matches, measure, onZoom }: 
     setPointer((old) => again(root, old?.node, (node) => ({ ...old!, node })));
     setSelected((old) => again(root, old, (node) => node));
   }, [root]);
+  const inks = useRef<{ of: Palette; inks: Inks } | null>(null);
   useLayoutEffect(() => {
     if (!canvas.current || size.width === 0) return;
+    if (inks.current?.of !== palette) inks.current = { of: palette, inks: inksOf(canvas.current) };
     const scene = { layout: placed, palette, matches: matches?.nodes ?? null, zoomDepth: zoomed.depth, hovered: pointer?.node ?? null, selected, scrollTop, width: size.width, height };
-    paint(canvas.current, scene, inksOf(canvas.current));
+    paint(canvas.current, scene, inks.current.inks);
   }, [placed, palette, matches, zoomed, pointer?.node, selected, scrollTop, size.width, height]);
 
   const nodeAt = (event: MouseEvent) => {
