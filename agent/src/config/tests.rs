@@ -231,3 +231,21 @@ fn secrets_are_not_shown() {
     let shown = format!("{:?}", basic.export().unwrap());
     assert!(!shown.contains("canary"), "{shown}");
 }
+
+#[test]
+fn the_guide_names_every_key_with_its_default() {
+    let guide = include_str!("../../../docs/configuration.md");
+    let documented: serde_yaml::Value = serde_yaml::from_str(DOCUMENTED).unwrap();
+    for key in keys_of(DOCUMENTED) {
+        let row = guide.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        let row = row.unwrap_or_else(|| panic!("no row of {key}"));
+        let value = key.split('.').fold(&documented, |value, part| &value[part]);
+        let text = match value {
+            serde_yaml::Value::String(text) => text.clone(),
+            serde_yaml::Value::Mapping(_) => "{}".to_owned(),
+            other => serde_yaml::to_string(other).unwrap().trim().to_owned(),
+        };
+        let is_told = row.contains(&format!("| {text} |")) || text.is_empty();
+        assert!(is_told, "{row} does not say {text}");
+    }
+}
