@@ -17,6 +17,8 @@ use rustix::thread::{
 
 use crate::symbolize::wire::Hello;
 
+use super::system_calls;
+
 /// Files that may be open at a time: three for each file that is held, and some more.
 const MAX_OPEN_FILES: u64 = 256;
 /// Address space: the largest file may be mapped next to the heap.
@@ -73,7 +75,9 @@ pub(super) fn confine(hello: Hello) -> Result<Confined, Error> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("refuse to be traced"))?;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("die with the agent"))?;
     check().map_err(failed("drop capabilities"))?;
-    Ok(Confined { unprivileged, filtered: false })
+    // A kernel without seccomp is no reason to have no names; the agent hears of it.
+    let filtered = system_calls::filter().is_ok();
+    Ok(Confined { unprivileged, filtered })
 }
 
 /// The first to go when memory is short, the last to run when the CPU is. None of it is vital.

@@ -23,6 +23,7 @@ pub(super) struct ElfSymbols {
     /// The least recently used first.
     held: Vec<Held>,
     resident_bytes: u64,
+    page_bytes: u64,
 }
 
 /// A file that is parsed when first asked about.
@@ -35,14 +36,20 @@ struct Held {
 }
 
 impl ElfSymbols {
-    /// Holds files until the process is larger than `resident_bytes`.
+    /// Holds files until the process is larger than `resident_bytes`. Made before the process is confined: the size of a page
+    /// is asked for with a call that is refused later.
     pub(super) fn new(resident_bytes: u64) -> Self {
         // Debug files that other files name are not looked for: the worker sees the agent's file system, not the process's.
         let symbolizer = Symbolizer::builder()
             .enable_auto_reload(false)
             .set_debug_dirs(Some([] as [PathBuf; 0]))
             .build();
-        Self { symbolizer, held: Vec::new(), resident_bytes }
+        Self {
+            symbolizer,
+            held: Vec::new(),
+            resident_bytes,
+            page_bytes: rustix::param::page_size() as u64,
+        }
     }
 
     /// Takes the file in, unless it is here already.
@@ -76,7 +83,7 @@ impl ElfSymbols {
 
     /// Drops files until the process is small enough.
     pub(super) fn trim(&mut self) {
-        while !self.held.is_empty() && resident_bytes() > self.resident_bytes {
+        while !self.held.is_empty() && resident_pages() * self.page_bytes > self.resident_bytes {
             self.drop_oldest();
         }
     }
@@ -142,8 +149,7 @@ fn openable(mut file: File) -> io::Result<File> {
 }
 
 /// Resident memory of this process: the second word of `/proc/self/statm`, in pages.
-fn resident_bytes() -> u64 {
+fn resident_pages() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
-    pages * rustix::param::page_size() as u64
+    statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }

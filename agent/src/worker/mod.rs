@@ -1,6 +1,7 @@
 //! Open files and addresses of the agent in; names out. A process of its own without any rights, because what it reads
 //! was written by others: if a file makes it crash or hang, that file has no names and the agent starts another worker.
 
+mod system_calls;
 mod confine;
 mod describe;
 mod elf_symbols;
@@ -16,7 +17,7 @@ use rustix::net::SendFlags;
 
 use crate::symbolize::channel;
 use crate::symbolize::wire::{
-    Answer, Detail, Hello, Lookup, MAX_PACKET, Malformed, Request, put_lookup, symbols_packet,
+    Answer, Detail, Lookup, MAX_PACKET, Malformed, Request, put_lookup, symbols_packet,
 };
 
 use self::describe::describe;
@@ -50,6 +51,7 @@ pub fn run() -> Result<(), Error> {
     let Some((Request::Hello(hello), None)) = receive(socket, &mut buffer)? else {
         return Err(Error::Protocol(Malformed("no greeting")));
     };
+    let mut elf = ElfSymbols::new(hello.resident_bytes);
     let ready = match confine::confine(hello) {
         Ok(confined) => {
             Answer::Ready { unprivileged: confined.unprivileged, filtered: confined.filtered }
@@ -60,11 +62,15 @@ pub fn run() -> Result<(), Error> {
         }
     };
     send(socket, &ready.encode())?;
-    serve(socket, hello, &mut buffer)
+    serve(socket, &mut elf, hello.debug_bytes, &mut buffer)
 }
 
-fn serve(socket: BorrowedFd<'_>, hello: Hello, buffer: &mut [u8]) -> Result<(), Error> {
-    let mut elf = ElfSymbols::new(hello.resident_bytes);
+fn serve(
+    socket: BorrowedFd<'_>,
+    elf: &mut ElfSymbols,
+    debug_bytes: u64,
+    buffer: &mut [u8],
+) -> Result<(), Error> {
     let mut kernel = KernelSymbols::default();
     while let Some((request, file)) = receive(socket, buffer)? {
         match (request, file) {
@@ -77,13 +83,8 @@ fn serve(socket: BorrowedFd<'_>, hello: Hello, buffer: &mut [u8]) -> Result<(), 
             }
             (Request::File { id, detail, offsets }, Some(file)) => {
                 let file = File::from(file);
-                serve_file(
-                    socket,
-                    &mut elf,
-                    hello.debug_bytes,
-                    &Wanted { id, detail, offsets: &offsets },
-                    file,
-                )?;
+                let wanted = Wanted { id, detail, offsets: &offsets };
+                serve_file(socket, elf, debug_bytes, &wanted, file)?;
             }
             _ => return Err(Error::Protocol(Malformed("a request without its descriptor"))),
         }

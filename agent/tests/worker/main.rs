@@ -2,6 +2,10 @@
 
 mod fixture;
 mod programs;
+mod failures;
+mod confinement;
+mod hostile;
+mod cost;
 
 use std::process::ExitCode;
 
@@ -15,7 +19,7 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::from_args();
-    let tests = [programs::TESTS];
+    let tests = [programs::TESTS, failures::TESTS, confinement::TESTS, hostile::TESTS, cost::TESTS];
     let trials = tests.concat().into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();
