@@ -26,6 +26,7 @@ impl StackHash {
 
     /// Adds a number.
     #[inline(always)]
+    #[must_use]
     pub const fn add(self, word: u64) -> Self {
         let mixed = (self.0 ^ word).wrapping_mul(MULTIPLIER);
         Self(mixed ^ (mixed >> 29))
@@ -33,6 +34,7 @@ impl StackHash {
 
     /// Adds a frame.
     #[inline(always)]
+    #[must_use]
     pub const fn add_frame(self, frame: &RawFrame) -> Self {
         self.add(frame.kind as u64 | (frame.executable as u64) << 32).add(frame.address)
     }
@@ -54,7 +56,7 @@ mod tests {
     use crate::frame::{FrameKind, RawFrame};
 
     fn hash(frames: &[RawFrame]) -> u64 {
-        frames.iter().fold(StackHash::new(7), |hash, frame| hash.add_frame(frame)).value()
+        frames.iter().fold(StackHash::new(7), StackHash::add_frame).value()
     }
 
     #[test]

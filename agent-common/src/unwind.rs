@@ -17,7 +17,7 @@ const USER_END: u64 = 1 << 47;
 /// Whether a frame record may lie at `frame_pointer`: not below the stack pointer, aligned, in user memory.
 #[inline(always)]
 pub const fn is_frame_pointer(frame_pointer: u64, stack_pointer: u64) -> bool {
-    frame_pointer >= stack_pointer && frame_pointer & 7 == 0 && frame_pointer < USER_END
+    frame_pointer >= stack_pointer && frame_pointer.is_multiple_of(8) && frame_pointer < USER_END
 }
 
 /// Steps to the caller by the frame record at `frame_pointer`:

@@ -2,6 +2,10 @@
 //! by tail call, the program that walks user stacks, which also sends the records.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "a call that is not inlined is a BPF subprogram, which costs and is verified apart"
+)]
 
 mod maps;
 mod helpers;

@@ -218,12 +218,11 @@ impl Sampler {
 
     fn settle(&mut self) {
         let Self { kernel, processes, .. } = self;
-        processes.settle(|pid, mappings| match mappings {
-            Some(mappings) => kernel.publish(pid, mappings),
-            None => {
+        processes.settle(|pid, mappings| {
+            if mappings.is_none() {
                 kernel.unpublish(pid);
-                None
             }
+            kernel.publish(pid, mappings?)
         });
     }
 

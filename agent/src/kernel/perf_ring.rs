@@ -3,8 +3,9 @@
 #![expect(unsafe_code, reason = "the ring is memory shared with the kernel")]
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::{NonNull, addr_of, addr_of_mut};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use perf_event_open_sys::bindings::perf_event_mmap_page;
@@ -47,7 +48,7 @@ impl PerfRing {
 
     /// Hands over all whole records, oldest first, each with its header.
     pub(super) fn drain(&mut self, take: &mut impl FnMut(&[u8])) {
-        let (head, mut tail) = (self.head(), self.tail());
+        let (head, mut tail) = (self.head(), self.tail().load(Ordering::Relaxed));
         let mut record = std::mem::take(&mut self.record);
         while head.wrapping_sub(tail) >= 8 {
             record.clear();
@@ -63,25 +64,26 @@ impl PerfRing {
             tail = tail.wrapping_add(u64::from(size));
         }
         self.record = record;
-        self.set_tail(tail);
+        self.tail().store(tail, Ordering::Release);
     }
 
     fn head(&self) -> u64 {
-        // SAFETY: the page is mapped as long as this value lives; the kernel writes the field meanwhile, hence volatile.
-        let head = unsafe { addr_of!((*self.page.as_ptr()).data_head).read_volatile() };
+        let head = self.at::<u64>(offset_of!(perf_event_mmap_page, data_head));
+        // SAFETY: within the first page, mapped as long as this value lives; volatile, since the kernel writes it.
+        let head = unsafe { head.read_volatile() };
         fence(Ordering::Acquire);
         head
     }
 
-    fn tail(&self) -> u64 {
-        // SAFETY: as in `head`; only this side writes the field.
-        unsafe { addr_of!((*self.page.as_ptr()).data_tail).read_volatile() }
+    fn tail(&self) -> &AtomicU64 {
+        let tail = self.at::<u64>(offset_of!(perf_event_mmap_page, data_tail));
+        // SAFETY: as in `head`; 8 bytes, aligned, and only this side writes them.
+        unsafe { AtomicU64::from_ptr(tail) }
     }
 
-    fn set_tail(&self, tail: u64) {
-        // SAFETY: as in `tail`; the field is 8 bytes and aligned.
-        let field = unsafe { AtomicU64::from_ptr(addr_of_mut!((*self.page.as_ptr()).data_tail)) };
-        field.store(tail, Ordering::Release);
+    /// A place in the mapping, `offset` bytes from its start.
+    fn at<T>(&self, offset: usize) -> *mut T {
+        self.page.as_ptr().wrapping_byte_add(offset).cast::<T>()
     }
 
     /// Copies `len` bytes from position `at`, which may wrap.
@@ -90,13 +92,9 @@ impl PerfRing {
         let start = (at % data_len as u64) as usize;
         let first = len.min(data_len - start);
         for (offset, len) in [(start, first), (0, len - first)] {
+            let data = self.at::<u8>(self.page_len + offset);
             // SAFETY: within the data pages, which follow the first page; the kernel does not write between tail and head.
-            let bytes = unsafe {
-                std::slice::from_raw_parts(
-                    self.page.as_ptr().cast::<u8>().add(self.page_len + offset),
-                    len,
-                )
-            };
+            let bytes = unsafe { std::slice::from_raw_parts(data, len) };
             to.extend_from_slice(bytes);
         }
     }
@@ -110,10 +108,10 @@ impl AsFd for PerfRing {
 
 impl Drop for PerfRing {
     fn drop(&mut self) {
+        let len = self.page_len * (1 + DATA_PAGES);
         // SAFETY: the mapping of `new`, which nothing refers to any more.
-        if let Err(error) =
-            unsafe { munmap(self.page.as_ptr().cast(), self.page_len * (1 + DATA_PAGES)) }
-        {
+        let unmapped = unsafe { munmap(self.page.as_ptr().cast(), len) };
+        if let Err(error) = unmapped {
             tracing::debug!(%error, "cannot unmap a perf ring");
         }
     }

@@ -114,7 +114,7 @@ impl Executables {
                 entry.executable.file.get_or_init(|| Arc::new(file));
             }
             Err(error) => {
-                tracing::debug!(pid, path = entry.key.path, %error, "cannot open an executable")
+                tracing::debug!(pid, path = entry.key.path, %error, "cannot open an executable");
             }
         }
     }
@@ -147,8 +147,8 @@ impl Executables {
 /// What tells files apart; `None` for memory without a file.
 fn key_of(file: &MappedFile) -> Option<MappedFile> {
     let mut key = file.clone();
-    if let Some(path) = key.path.strip_suffix(" (deleted)") {
-        key.path = path.to_owned();
+    if let Some(len) = key.path.strip_suffix(" (deleted)").map(str::len) {
+        key.path.truncate(len);
     }
     (key.inode != 0 || key.path == VDSO).then_some(key)
 }

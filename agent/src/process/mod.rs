@@ -3,13 +3,15 @@
 mod executable;
 mod mappings;
 mod scan;
+mod instance;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use self::executable::{Executable, ExecutableId, VDSO};
+pub use self::instance::Instance;
 pub use self::mappings::Mappings;
-pub use self::table::{Instance, Processes};
+pub use self::table::Processes;
 
 use std::sync::Arc;
 use std::sync::OnceLock;

@@ -1,55 +1,18 @@
 //! The table of processes: follows their events in the order of time.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use agent_common::mapping::Mapping;
 
 use super::executable::Executables;
-use super::{Executable, ExecutableId, Identity, Mappings, Process, scan};
+use super::{Executable, ExecutableId, Identity, Instance, Mappings, Process, scan};
 use crate::event::{MappedFile, ProcessEvent, ProcessEventKind};
 
-/// Basename of this program: its processes are told apart by their command.
-const OWN_NAME: &str = "pilotlight";
 /// Lists of a process that may still be named by samples on their way.
 const MAX_PUBLISHED: usize = 4;
 /// Samples without a list after which a process that was given one is given one again: the kernel has pushed it out.
 const MAX_UNLISTED: u32 = 8;
-
-/// A process between two execs, while it is followed.
-#[derive(Debug)]
-pub struct Instance {
-    /// Distinct within this run of the agent.
-    pub key: u64,
-    /// Who it is.
-    pub identity: Identity,
-    /// Its parent when it was forked or scanned.
-    pub parent_pid: u32,
-    /// What it has mapped now.
-    pub mappings: Arc<Mappings>,
-    comm: String,
-    is_kernel_thread: bool,
-    exe: Option<ExecutableId>,
-    exe_path: Option<String>,
-    own_command: Option<String>,
-    cgroup_file: Option<String>,
-    /// Lists that the kernel was given, newest last, with their generations.
-    published: Vec<(u32, Arc<Mappings>)>,
-    /// Samples that came without a list though one was given.
-    n_unlisted: u32,
-    is_sampled: bool,
-    is_looked_at: bool,
-    ended: bool,
-    /// Events before this time are in the scan already.
-    scanned_ns: u64,
-}
-
-impl Instance {
-    /// The list of that generation, if the kernel was given it for this process not long ago.
-    pub fn published(&self, generation: u32) -> Option<&Arc<Mappings>> {
-        self.published.iter().find(|(known, _)| *known == generation).map(|(_, mappings)| mappings)
-    }
-}
 
 /// All processes.
 #[derive(Debug, Default)]
@@ -113,7 +76,8 @@ impl Processes {
             self.scan_pid(pid, now_ns);
         }
         let key = self.n_given;
-        let instance = self.by_pid.entry(pid).or_insert_with(|| unknown(pid, comm, key, now_ns));
+        let instance =
+            self.by_pid.entry(pid).or_insert_with(|| Instance::unknown(pid, comm, key, now_ns));
         if instance.key == key {
             self.n_given += 1;
         }
@@ -158,7 +122,7 @@ impl Processes {
                 publish(pid, None);
                 continue;
             }
-            look_at(instance, &self.executables);
+            instance.look_at(&self.executables);
             let is_current = instance
                 .published
                 .last()
@@ -182,8 +146,8 @@ impl Processes {
         }
         let instance = self.by_pid.get(&pid).filter(|instance| instance.key == key);
         Arc::new(match instance {
-            Some(instance) => snapshot(instance, &self.executables),
-            None => snapshot(&unknown(pid, comm, key, 0), &self.executables),
+            Some(instance) => instance.snapshot(&self.executables),
+            None => Instance::unknown(pid, comm, key, 0).snapshot(&self.executables),
         })
     }
 
@@ -220,23 +184,15 @@ impl Processes {
             mappings.list().iter().find(is_exe).map(|mapping| ExecutableId(mapping.executable))
         });
         let exec_generation = self.by_pid.get(&pid).map_or(0, |old| old.identity.exec_generation);
+        let identity = Identity { pid, start_time_ns: scanned.start_time_ns, exec_generation };
         let instance = Instance {
-            key: self.next(),
-            identity: Identity { pid, start_time_ns: scanned.start_time_ns, exec_generation },
             parent_pid: scanned.parent_pid,
-            mappings: Arc::new(mappings),
             comm: scanned.comm,
             is_kernel_thread: scanned.is_kernel_thread,
             exe,
             exe_path,
-            own_command: None,
-            cgroup_file: None,
-            published: Vec::new(),
-            n_unlisted: 0,
-            is_sampled: false,
-            is_looked_at: false,
-            ended: false,
             scanned_ns: now_ns,
+            ..Instance::new(self.next(), identity, Arc::new(mappings))
         };
         self.replace(pid, instance);
     }
@@ -248,30 +204,21 @@ impl Processes {
         if !self.by_pid.contains_key(&parent_pid) {
             self.scan_pid(parent_pid, time_ns);
         }
-        let key = self.next();
+        let (key, version) = (self.next(), self.next());
         let identity = Identity { pid, start_time_ns: time_ns, exec_generation: 0 };
-        let version = self.next();
-        let parent = self.by_pid.get(&parent_pid);
-        let instance = Instance {
-            key,
-            identity,
-            parent_pid,
-            mappings: parent.map_or_else(
-                || Arc::new(Mappings::new(version)),
-                |parent| Arc::clone(&parent.mappings),
-            ),
-            comm: parent.map(|parent| parent.comm.clone()).unwrap_or_default(),
-            is_kernel_thread: parent.is_some_and(|parent| parent.is_kernel_thread),
-            exe: parent.and_then(|parent| parent.exe),
-            exe_path: parent.and_then(|parent| parent.exe_path.clone()),
-            own_command: parent.and_then(|parent| parent.own_command.clone()),
-            cgroup_file: None,
-            published: Vec::new(),
-            n_unlisted: 0,
-            is_sampled: false,
-            is_looked_at: false,
-            ended: false,
-            scanned_ns: 0,
+        let unmapped = Instance::new(key, identity, Arc::new(Mappings::new(version)));
+        let instance = match self.by_pid.get(&parent_pid) {
+            None => Instance { parent_pid, ..unmapped },
+            Some(parent) => Instance {
+                parent_pid,
+                mappings: Arc::clone(&parent.mappings),
+                comm: parent.comm.clone(),
+                is_kernel_thread: parent.is_kernel_thread,
+                exe: parent.exe,
+                exe_path: parent.exe_path.clone(),
+                own_command: parent.own_command.clone(),
+                ..unmapped
+            },
         };
         self.replace(pid, instance);
     }
@@ -281,27 +228,13 @@ impl Processes {
             return;
         }
         let old = self.by_pid.get(&pid);
-        let (start_time_ns, generation, parent_pid) = old.map_or((time_ns, 0, 0), |old| {
+        let (start_time_ns, generation, parent_pid) = old.map_or((time_ns, 1, 0), |old| {
             (old.identity.start_time_ns, old.identity.exec_generation + 1, old.parent_pid)
         });
-        let instance = Instance {
-            key: self.next(),
-            identity: Identity { pid, start_time_ns, exec_generation: generation },
-            parent_pid,
-            mappings: Arc::new(Mappings::new(self.next())),
-            comm,
-            is_kernel_thread: false,
-            exe: None,
-            exe_path: None,
-            own_command: None,
-            cgroup_file: None,
-            published: Vec::new(),
-            n_unlisted: 0,
-            is_sampled: false,
-            is_looked_at: false,
-            ended: false,
-            scanned_ns: 0,
-        };
+        let identity = Identity { pid, start_time_ns, exec_generation: generation };
+        let mappings = Arc::new(Mappings::new(self.next()));
+        let instance =
+            Instance { parent_pid, comm, ..Instance::new(self.next(), identity, mappings) };
         self.replace(pid, instance);
     }
 
@@ -361,7 +294,7 @@ impl Processes {
             self.touched.insert(pid);
         }
         if old.is_sampled {
-            self.replaced.insert(old.key, Arc::new(snapshot(&old, &self.executables)));
+            self.replaced.insert(old.key, Arc::new(old.snapshot(&self.executables)));
         }
     }
 
@@ -373,67 +306,5 @@ impl Processes {
     fn next(&mut self) -> u64 {
         self.n_given += 1;
         self.n_given
-    }
-}
-
-/// A process that was gone before anything could be learned of it.
-fn unknown(pid: u32, comm: &[u8], key: u64, now_ns: u64) -> Instance {
-    let comm = comm.split(|&byte| byte == 0).next().unwrap_or_default();
-    Instance {
-        key,
-        identity: Identity { pid, start_time_ns: now_ns, exec_generation: 0 },
-        parent_pid: 0,
-        mappings: Arc::new(Mappings::new(key)),
-        comm: String::from_utf8_lossy(comm).into_owned(),
-        is_kernel_thread: false,
-        exe: None,
-        exe_path: None,
-        own_command: None,
-        cgroup_file: None,
-        published: Vec::new(),
-        n_unlisted: 0,
-        is_sampled: false,
-        is_looked_at: false,
-        ended: true,
-        scanned_ns: 0,
-    }
-}
-
-/// Reads once what labels need and only a live process can tell.
-fn look_at(instance: &mut Instance, executables: &Executables) {
-    if instance.is_looked_at {
-        return;
-    }
-    instance.is_looked_at = true;
-    let pid = instance.identity.pid;
-    instance.cgroup_file = scan::cgroup_file(pid);
-    if instance.exe_path.is_none() {
-        instance.exe_path = scan::exe_path(pid);
-    }
-    let exe_path = instance.exe_path.as_deref().unwrap_or_default();
-    if exe_path.rsplit('/').next() == Some(OWN_NAME) {
-        instance.own_command = scan::command(pid);
-    }
-    if let Some(exe) = instance.exe
-        && let Some(mapping) =
-            instance.mappings.list().iter().find(|mapping| mapping.executable == exe.0)
-    {
-        executables.open(exe, pid, mapping.start, mapping.end);
-    }
-}
-
-fn snapshot(instance: &Instance, executables: &Executables) -> Process {
-    let cgroup_file = OnceLock::new();
-    if let Some(text) = &instance.cgroup_file {
-        cgroup_file.get_or_init(|| text.clone());
-    }
-    Process {
-        identity: instance.identity,
-        comm: instance.comm.clone(),
-        executable: instance.exe.and_then(|id| executables.get(id)).cloned(),
-        exe_path: instance.exe_path.clone(),
-        is_kernel_thread: instance.is_kernel_thread,
-        own_command: instance.own_command.clone(),
-        cgroup_file,
     }
 }

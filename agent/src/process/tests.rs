@@ -34,7 +34,13 @@ impl Table {
     fn map(&mut self, pid: u32, start: u64, path: &str) {
         let inode = path.bytes().map(u64::from).sum();
         let file = MappedFile { major: 0, minor: 0, inode, generation: 0, path: path.to_owned() };
-        self.apply(ProcessEventKind::Mapped { pid, start, end: start + 0x1000, file_offset: 0, file });
+        self.apply(ProcessEventKind::Mapped {
+            pid,
+            start,
+            end: start + 0x1000,
+            file_offset: 0,
+            file,
+        });
     }
 
     fn sample(&mut self, pid: u32) -> u64 {
@@ -55,7 +61,10 @@ impl Table {
             self.processes.executable(super::ExecutableId(mapping.executable)).unwrap().path.clone()
         };
         calls.sort_by_key(|(pid, _)| *pid);
-        calls.iter().map(|(pid, list)| (*pid, list.as_ref().map(|list| list.iter().map(path).collect()))).collect()
+        calls
+            .iter()
+            .map(|(pid, list)| (*pid, list.as_ref().map(|list| list.iter().map(path).collect())))
+            .collect()
     }
 
     fn exe(&self, pid: u32, key: u64) -> Option<String> {
@@ -75,7 +84,11 @@ fn samples_before_an_exec_are_the_old_program_s_and_after_it_the_new_one_s() {
     table.apply(ProcessEventKind::Exit { pid: CHILD });
     assert_ne!(before, after);
     assert_eq!(table.exe(CHILD, before).as_deref(), Some("/bin/sh"));
-    assert_eq!(table.exe(CHILD, after).as_deref(), Some("/bin/true"), "the first mapping, not the interpreter");
+    assert_eq!(
+        table.exe(CHILD, after).as_deref(),
+        Some("/bin/true"),
+        "the first mapping, not the interpreter"
+    );
     let generation = |key| table.processes.process(CHILD, key, b"").identity.exec_generation;
     assert_eq!((generation(before), generation(after)), (0, 1));
 }
@@ -90,7 +103,10 @@ fn only_sampled_processes_are_published_and_again_when_they_map_more() {
     table.sample(CHILD);
     assert_eq!(table.settle(), []);
     table.map(CHILD, 0x5000, "/lib/plugin.so");
-    assert_eq!(table.settle(), [(CHILD, Some(vec!["/bin/sh".to_owned(), "/lib/plugin.so".to_owned()]))]);
+    assert_eq!(
+        table.settle(),
+        [(CHILD, Some(vec!["/bin/sh".to_owned(), "/lib/plugin.so".to_owned()]))]
+    );
     table.apply(ProcessEventKind::Exit { pid: CHILD });
     assert_eq!(table.settle(), [(CHILD, None)]);
 }
@@ -149,9 +165,13 @@ fn this_process_is_scanned_with_its_mappings() {
     let pid = std::process::id();
     processes.scan(0);
     let instance = processes.get(pid).expect("this process is alive");
-    let mapping = instance.mappings.find(this_process_is_scanned_with_its_mappings as *const () as usize as u64);
-    let executable = processes.executable(super::ExecutableId(mapping.unwrap().executable)).unwrap();
+    let mapping = instance
+        .mappings
+        .find(this_process_is_scanned_with_its_mappings as *const () as usize as u64);
+    let executable =
+        processes.executable(super::ExecutableId(mapping.unwrap().executable)).unwrap();
     assert_eq!(executable.path, std::env::current_exe().unwrap().to_str().unwrap());
-    let kthread = processes.get(2).map(|instance| processes.process(2, instance.key, b"").is_kernel_thread);
+    let kthread =
+        processes.get(2).map(|instance| processes.process(2, instance.key, b"").is_kernel_thread);
     assert_ne!(kthread, Some(false), "pid 2 is kthreadd");
 }

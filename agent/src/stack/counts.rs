@@ -59,16 +59,11 @@ impl Counts {
         let mut known: HashMap<u64, Arc<Process>> = HashMap::new();
         let mut stacks = Vec::with_capacity(self.counts.len());
         for (key, count) in self.counts.drain() {
-            let process = match known.get(&key.instance) {
-                Some(process) => Arc::clone(process),
-                None => {
-                    let process = processes.process(key.pid, key.instance, &key.comm);
-                    known.insert(key.instance, Arc::clone(&process));
-                    process
-                }
-            };
+            let process = known
+                .entry(key.instance)
+                .or_insert_with(|| processes.process(key.pid, key.instance, &key.comm));
             stacks.push(CountedStack {
-                process,
+                process: Arc::clone(process),
                 comm: key.comm,
                 cgroup_id: key.cgroup_id,
                 sample_type: key.sample_type,

@@ -86,7 +86,7 @@ impl Stacks {
             return Some(Arc::clone(&known.stack));
         }
         // Between an exec and the first mapping of the new program the thread's user registers are the old program's.
-        let is_between_programs = instance.mappings.list().is_empty();
+        let is_between_programs = instance.is_between_programs();
         let frames: Vec<PlacedFrame> = contents
             .frames
             .iter()

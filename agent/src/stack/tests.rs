@@ -33,7 +33,13 @@ impl Road {
     fn map(&mut self, start: u64, path: &str) {
         let inode = path.bytes().map(u64::from).sum();
         let file = MappedFile { major: 0, minor: 0, inode, generation: 0, path: path.to_owned() };
-        let kind = ProcessEventKind::Mapped { pid: PID, start, end: start + 0x1000, file_offset: 0x100, file };
+        let kind = ProcessEventKind::Mapped {
+            pid: PID,
+            start,
+            end: start + 0x1000,
+            file_offset: 0x100,
+            file,
+        };
         self.apply(kind);
     }
 
@@ -52,7 +58,9 @@ impl Road {
     fn executable(&self, path: &str) -> u32 {
         let instance = self.processes.get(PID).unwrap();
         let ids = instance.mappings.list().iter().map(|mapping| mapping.executable);
-        let is_it = |&id: &u32| self.processes.executable(crate::process::ExecutableId(id)).unwrap().path == path;
+        let is_it = |&id: &u32| {
+            self.processes.executable(crate::process::ExecutableId(id)).unwrap().path == path
+        };
         ids.into_iter().find(is_it).unwrap()
     }
 
@@ -116,7 +124,8 @@ fn frames_from_a_list_that_is_out_of_date_are_placed_anew() {
     let (old, a) = (road.executable("/lib/old"), road.executable("/bin/a"));
     // What the kernel says of addresses 0x1010 and 0x5020, while another library is there already.
     road.map(0x1000, "/lib/new");
-    let frames = [RawFrame::new(FrameKind::Native, old, 0x110), RawFrame::new(FrameKind::Native, a, 0x120)];
+    let frames =
+        [RawFrame::new(FrameKind::Native, old, 0x110), RawFrame::new(FrameKind::Native, a, 0x120)];
     assert_eq!(road.stack(1, &frames, 1), "/lib/new+0x110 /bin/a+0x120");
 }
 
@@ -142,7 +151,10 @@ fn the_old_program_s_registers_are_not_the_new_one_s_stack() {
 fn malformed_frames_are_visible() {
     let mut road = Road::new();
     road.map(0x1000, "/bin/a");
-    let frames = [RawFrame { kind: 77, executable: 0, address: 1 }, RawFrame::new(FrameKind::Native, 999, 1)];
+    let frames = [
+        RawFrame { kind: 77, executable: 0, address: 1 },
+        RawFrame::new(FrameKind::Native, 999, 1),
+    ];
     assert_eq!(road.stack(1, &frames, 0), "[frame_malformed] [executable_forgotten]");
 }
 
