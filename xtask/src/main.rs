@@ -12,6 +12,8 @@ mod run;
 mod tidy;
 mod lint;
 mod suite;
+mod bench;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -61,6 +63,18 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
+    /// Measure the agent beside another profiler, on one load
+    Bench {
+        /// What to compare with; it should run for 30 seconds
+        #[arg(long, default_value = bench::PERF)]
+        peer: String,
+    },
+    /// Load and run the kernel programs on older kernels in QEMU
+    Vm {
+        /// Only kernels whose name contains this
+        #[arg(long)]
+        kernel: Option<String>,
+    },
     /// Build the page
     Ui {
         /// Prove that the committed page is what its sources give
@@ -94,6 +108,8 @@ fn run_task(task: Task) -> Result<()> {
         Task::Ebpf { .. } => {
             ebpf::build().map(|object| progress::say(&format!("  {}", object.display())))
         }
+        Task::Bench { peer } => bench::bench(&peer),
+        Task::Vm { kernel } => vm::test(kernel.as_deref()),
         Task::Ui { check: true } => page::check(),
         Task::Ui { check: false } => page::build(),
     }

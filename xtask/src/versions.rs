@@ -27,3 +27,20 @@ pub(crate) const APT_TESTS: &[&str] = &[
     "unzip",
     "util-linux",
 ];
+/// Debian packages that boot other kernels.
+pub(crate) const APT_VM: &[&str] =
+    &["busybox-static", "debian-archive-keyring", "qemu-system-x86", "seabios"];
+
+/// A series of Debian's kernels, and where it is found.
+pub(crate) struct Kernel {
+    pub(crate) series: &'static str,
+    /// Suite of the archive, and whether it is in the security archive.
+    pub(crate) suite: &'static str,
+    pub(crate) is_security: bool,
+}
+
+/// The oldest supported kernel and Debian 12's; the newest package of each series is taken.
+pub(crate) const VM_KERNELS: &[Kernel] = &[
+    Kernel { series: "5.10", suite: "bullseye", is_security: false },
+    Kernel { series: "6.1", suite: "bookworm-security", is_security: true },
+];

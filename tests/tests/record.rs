@@ -1,0 +1,318 @@
+//! `pilotlight record`: what its files contain, what it prints, how it ends.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use tests::child::{Child, command, output};
+use tests::pilotlight::pilotlight;
+use tests::stacks::Stacks;
+use tests::workload::Split;
+use tests::{machine, skip, workload};
+
+/// `comm;frame;…` → number of samples.
+struct Folded(BTreeMap<String, u64>);
+
+impl Folded {
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        let mut stacks = BTreeMap::new();
+        for line in text.lines() {
+            let (stack, count) =
+                line.rsplit_once(' ').with_context(|| format!("no count in {line:?}"))?;
+            let count: u64 = count.parse().with_context(|| format!("no count in {line:?}"))?;
+            ensure!(
+                count > 0 && !stack.is_empty() && !stack.split(';').any(str::is_empty),
+                "an empty part in {line:?}"
+            );
+            ensure!(stacks.insert(stack.to_owned(), count).is_none(), "a stack twice: {stack}");
+        }
+        Ok(Self(stacks))
+    }
+
+    fn count(&self, keep: impl Fn(&[&str]) -> bool) -> u64 {
+        let parts = |stack: &str| stack.split(';').map(str::to_owned).collect::<Vec<_>>();
+        self.0
+            .iter()
+            .filter(|(stack, _)| keep(&parts(stack).iter().map(String::as_str).collect::<Vec<_>>()))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+/// A `record` that writes into a folder of its own.
+struct Record {
+    command: Command,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Record {
+    fn new(ending: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join(format!("profile{ending}"));
+        let mut command = pilotlight("record")?;
+        command.arg("-o").arg(&file);
+        Ok(Self { command, file, _folder: folder })
+    }
+
+    /// Runs to the end; gives the exit code and what was printed.
+    fn run(&mut self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let mut child = Child::start(self.command.args(arguments))?;
+        let status = child.wait(Duration::from_mins(1))?;
+        Ok((status.code(), child.printed()))
+    }
+
+    fn run_ok(&mut self, arguments: &[&str]) -> Result<String> {
+        let (code, printed) = self.run(arguments)?;
+        ensure!(code == Some(0), "exit code {code:?}:\n{printed}");
+        ensure!(
+            printed.lines().any(|line| line.starts_with("sampling ")),
+            "no line `sampling …`:\n{printed}"
+        );
+        Ok(printed)
+    }
+}
+
+fn path(program: &Path) -> &str {
+    program.to_str().unwrap_or_default()
+}
+
+#[test]
+fn folded_stacks_have_every_caller_and_the_right_sum() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let program = workload::c("split")?;
+    let mut record = Record::new(".folded")?;
+    let printed = record.run_ok(&["--", path(&program), "6"])?;
+    let split = Split::parse(&printed)?;
+    let folded = Folded::read(&record.file)?;
+    let expected = split.cpu_ns as f64 * 97.0 / 1e9;
+    let own = folded.count(|parts| parts[0] == "workload-split") as f64;
+    ensure!(
+        (own / expected - 1.0).abs() < 0.05,
+        "{own} samples, expected {expected:.0}: {:?}",
+        folded.0
+    );
+    let whole = ["main", "outer", "inner", "burn_60", "mix_[i]"];
+    let share = folded.count(|parts| parts.ends_with(&whole)) as f64 / own;
+    ensure!(share > 0.4, "{share} end in {whole:?}: {:?}", folded.0);
+    ensure!(folded.count(|parts| parts.contains(&"burn_10")) > 0, "no burn_10");
+    Ok(())
+}
+
+#[test]
+fn kernel_frames_come_last_and_are_marked() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let program = workload::c("kernel_heavy")?;
+    let mut record = Record::new(".folded")?;
+    record.run_ok(&["--", path(&program), "4"])?;
+    let folded = Folded::read(&record.file)?;
+    let own = folded.count(|parts| parts[0] == "workload-kernel") as f64;
+    let is_kernel = |part: &&str| part.ends_with("_[k]");
+    let ordered = |parts: &[&str]| {
+        parts.iter().rev().skip_while(|part| is_kernel(part)).all(|part| !is_kernel(part))
+    };
+    ensure!(
+        folded.count(ordered) == folded.total(),
+        "a kernel frame above a user frame: {:?}",
+        folded.0
+    );
+    let in_read = |parts: &[&str]| {
+        let user: Vec<&str> = parts.iter().copied().filter(|part| !is_kernel(part)).collect();
+        parts.iter().any(|part| is_kernel(part) && part.contains("read"))
+            && user.contains(&"main")
+            && user.contains(&"fill")
+    };
+    let share = folded.count(in_read) as f64 / own;
+    ensure!(share > 0.8, "{share} show their user frames under read(): {:?}", folded.0);
+    Ok(())
+}
+
+#[test]
+fn pprof_is_what_gos_own_tool_reads() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let program = workload::c("split")?;
+    let mut record = Record::new(".pb.gz")?;
+    let printed = record.run_ok(&["-F", "199", "--", path(&program), "5"])?;
+    let split = Split::parse(&printed)?;
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(&record.file)?).read_to_end(&mut bytes)?;
+    let profile = <protocol::profile::Profile as prost::Message>::decode(bytes.as_slice())?;
+    let (samples, nanoseconds) = (Stacks::of(&profile, 0)?, Stacks::of(&profile, 1)?);
+    let period = profile.period;
+    ensure!(period == 1_000_000_000 / 199, "period {period}");
+    ensure!(nanoseconds.total() == samples.total() * period, "the two sample types disagree");
+    let own = nanoseconds.through("main").total() as f64;
+    ensure!((own / split.cpu_ns as f64 - 1.0).abs() < 0.05, "{own} ns of {}", split.cpu_ns);
+    let Some(go) = workload::go_compiler() else { skip!("no go: `go tool pprof` was left out") };
+    let raw = output(command(&go).args(["tool", "pprof", "-raw"]).arg(&record.file))?;
+    ensure!(raw.contains("samples/count cpu/nanoseconds"), "{raw}");
+    let top = output(command(&go).args(["tool", "pprof", "-top", "-cum"]).arg(&record.file))?;
+    ensure!(top.contains("burn_60"), "{top}");
+    Ok(())
+}
+
+#[test]
+fn svg_is_a_flame_graph_with_the_functions() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let program = workload::c("split")?;
+    let mut record = Record::new(".svg")?;
+    record.run_ok(&["--", path(&program), "2"])?;
+    let svg = std::fs::read_to_string(&record.file)?;
+    for part in ["<svg", "burn_60", "<script", "</svg>"] {
+        ensure!(svg.contains(part), "no {part} in {} bytes", svg.len());
+    }
+    Ok(())
+}
+
+#[test]
+fn it_exits_as_the_command_does() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let cases: [(&[&str], i32); 5] = [
+        (&["--", "true"], 0),
+        (&["--", "sh", "-c", "exit 3"], 3),
+        (&["--", "sh", "-c", "kill -9 $$"], 137),
+        (&["--", "/nonexistent/program"], 127),
+        (&["--", "/etc/passwd"], 126),
+    ];
+    for (arguments, expected) in cases {
+        let (code, printed) = Record::new(".folded")?.run(arguments)?;
+        ensure!(
+            code == Some(expected),
+            "{arguments:?}: exit code {code:?}, expected {expected}:\n{printed}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pid_is_sampled_alone_for_the_given_time() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let program = workload::c("split")?;
+    let wanted = Child::start(command(&program).arg("30"))?;
+    let _other = Child::start(command(workload::c("deep")?).arg("30"))?;
+    for (duration, seconds) in [("3", 3.0), ("1500ms", 1.5), ("2s", 2.0)] {
+        let mut record = Record::new(".folded")?;
+        let begun = Instant::now();
+        record.run_ok(&["-d", duration, "-p", &wanted.pid().to_string()])?;
+        let took = begun.elapsed().as_secs_f64();
+        ensure!((seconds..seconds + 4.0).contains(&took), "-d {duration} took {took} s");
+        let folded = Folded::read(&record.file)?;
+        ensure!(
+            folded.total() == folded.count(|parts| parts[0] == "workload-split"),
+            "others: {:?}",
+            folded.0
+        );
+        // Two busy processes share this machine with other tests.
+        ensure!(
+            folded.total() as f64 > seconds * 97.0 * 0.3,
+            "-d {duration}: only {} samples",
+            folded.total()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn children_of_the_command_are_sampled_and_nobody_else() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let _other = Child::start(command(workload::c("deep")?).arg("30"))?;
+    let program = workload::c("split")?;
+    let mut record = Record::new(".folded")?;
+    let script = format!("{} 3; sh -c '{} 2'", path(&program), path(&program));
+    record.run_ok(&["--", "sh", "-c", &script])?;
+    let folded = Folded::read(&record.file)?;
+    let own = folded.count(|parts| parts[0] == "workload-split");
+    ensure!(own > 150, "{own} samples of the children: {:?}", folded.0);
+    ensure!(
+        folded.count(|parts| parts[0] == "workload-deep") == 0,
+        "a stranger was sampled: {:?}",
+        folded.0
+    );
+    Ok(())
+}
+
+#[test]
+fn everything_is_sampled_until_control_c() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let _busy = Child::start(command(workload::c("deep")?).arg("30"))?;
+    let mut record = Record::new(".folded")?;
+    let mut child = Child::start(record.command.arg("-a"))?;
+    child.wait_for("sampling ", Duration::from_secs(20))?;
+    std::thread::sleep(Duration::from_secs(3));
+    child.signal(Signal::INT)?;
+    let status = child.wait(Duration::from_secs(20))?;
+    ensure!(status.code() == Some(0), "{status}:\n{}", child.printed());
+    let folded = Folded::read(&record.file)?;
+    let deep = folded.count(|parts| parts[0] == "workload-deep");
+    ensure!(deep > 80, "{deep} samples of a busy process: {:?}", folded.0);
+    let says = child.printed();
+    ensure!(
+        says.lines().any(|line| line.contains("samples") && line.contains("lost")),
+        "no summary:\n{says}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_rate_is_the_one_asked_for() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let program = workload::c("split")?;
+    let mut record = Record::new(".folded")?;
+    let printed = record.run_ok(&["-F", "997", "--", path(&program), "3"])?;
+    let expected = Split::parse(&printed)?.cpu_ns as f64 * 997.0 / 1e9;
+    let own = Folded::read(&record.file)?.count(|parts| parts[0] == "workload-split") as f64;
+    ensure!((own / expected - 1.0).abs() < 0.05, "{own} samples, expected {expected:.0}");
+    Ok(())
+}
+
+#[test]
+fn nonsense_is_refused_by_name() -> Result<()> {
+    let cases: [(&[&str], &str); 6] = [
+        (&["-d", "8parsec", "-a"], "8parsec"),
+        (&["-F", "0", "-a"], "1000"),
+        (&["-F", "1001", "-a"], "1000"),
+        (&["-d", "1", "-p", "4194999"], "4194999"),
+        (&["-d", "1", "-p", "1,x"], "x"),
+        (&["-d", "1", "-a", "-p", "1"], "-p"),
+    ];
+    for (arguments, named) in cases {
+        let (code, printed) = Record::new(".folded")?.run(arguments)?;
+        ensure!(
+            code.is_some_and(|code| code != 0) && printed.contains(named),
+            "{arguments:?}: {code:?}\n{printed}"
+        );
+    }
+    let (code, printed) = Record::new(".jpeg")?.run(&["-d", "1", "-a"])?;
+    ensure!(
+        code.is_some_and(|code| code != 0) && printed.contains(".folded"),
+        "{code:?}\n{printed}"
+    );
+    Ok(())
+}
