@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,11 +15,21 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use tokio::net::TcpStream;
 use tokio::runtime;
-use tracing::{info, warn};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
 
+/// More than people and scrapers need; strangers cannot use up the agent's file descriptors.
+const MAX_CONNECTIONS: usize = 16;
+/// From the connection to the end of its one answer.
+const CONNECTION_TIME: Duration = Duration::from_secs(20);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the answers are made of.
@@ -68,12 +79,39 @@ impl Admin {
 }
 
 async fn accept(listener: TcpListener, router: Router) {
-    let served = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => axum::serve(listener, router).await,
-        Err(err) => Err(err),
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(err) => return warn!(error = %err, "cannot serve metrics"),
     };
+    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(permit) = free.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let answered = timeout(CONNECTION_TIME, answer(stream, router.clone()));
+                tokio::spawn(async move {
+                    if answered.await.is_err() {
+                        debug!("closed a connection to the metrics that took too long");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(err) => {
+                // Out of file descriptors, mostly: trying again at once would only use up the CPU.
+                debug!(error = %err, "cannot accept a connection to the metrics");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Answers one request.
+async fn answer(stream: TcpStream, router: Router) {
+    let mut server = Builder::new(TokioExecutor::new()).http1_only();
+    server.http1().timer(TokioTimer::new()).keep_alive(false);
+    let served =
+        server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
     if let Err(err) = served {
-        warn!(error = %err, "no longer serving metrics");
+        debug!(error = err, "a connection to the metrics broke");
     }
 }
 

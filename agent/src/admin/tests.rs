@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::runtime::{Builder, Handle};
 
-use super::{Admin, is_own_name};
+use super::{Admin, MAX_CONNECTIONS, is_own_name};
 
 /// A runtime like the exporter's: one thread, which lives as long as the test program.
 fn runtime() -> Handle {
@@ -90,4 +90,17 @@ fn a_port_that_is_taken_is_survived() {
     let (admin, _is_ready) = admin();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(admin.serve(taken.local_addr().unwrap(), &runtime()).is_empty());
+}
+
+#[test]
+fn connections_that_say_nothing_leave_room_for_others() {
+    let (admin, _is_ready) = admin();
+    let addresses = admin.serve(([127, 0, 0, 1], 0).into(), &runtime());
+    let silent: Vec<_> =
+        (1..MAX_CONNECTIONS).map(|_| TcpStream::connect(addresses[0]).unwrap()).collect();
+    assert!(get(addresses[0], "/healthz", "localhost").ends_with("\r\nok\n"));
+    drop(silent);
+    for _ in 0..3 * MAX_CONNECTIONS {
+        assert!(get(addresses[0], "/healthz", "localhost").starts_with("HTTP/1.1 200 "));
+    }
 }
