@@ -36,6 +36,8 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(200);
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// Windows that wait to be named; the next is dropped and counted.
 const MAX_WINDOWS_WAITING: usize = 4;
+/// What naming the frames of one window may take: less than a window, so that naming keeps up.
+const WINDOW_NAMING_LIMIT: Duration = Duration::from_secs(8);
 /// How long the end may take.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -113,7 +115,7 @@ pub fn run(
     let metrics = Metrics::register(&mut registry);
     let exporter = Exporter::spawn(&config.export()?, export::Metrics::register(&mut registry))?;
     let labeler = Labeler::new(config.label(), label::Metrics::register(&mut registry));
-    let namer = Namer::new(symbolizer(config, &mut registry)?, labeler);
+    let namer = Namer::new(symbolizer(config, WINDOW_NAMING_LIMIT, &mut registry)?, labeler);
     let mut sampler = Sampler::new(&kernel_config(config), Target::All)?;
     let is_ready = Arc::new(AtomicBool::new(false));
     if let Some(address) = config.metrics_address()? {
@@ -203,12 +205,17 @@ fn name_windows(mut namer: Namer, waiting: &Receiver<CountedWindow>, exporter: e
     }
 }
 
-fn symbolizer(config: &Config, registry: &mut Registry) -> Result<Symbolizer, Error> {
+fn symbolizer(
+    config: &Config,
+    call_budget: Duration,
+    registry: &mut Registry,
+) -> Result<Symbolizer, Error> {
     let metrics = symbolize::Metrics::default();
     metrics.register(registry);
     let settings = symbolize::Config {
         deadline: config.symbolize.worker_deadline.get(),
         cache_entries: config.symbolize.cache_frames,
+        call_budget,
         ..symbolize::Config::default()
     };
     Ok(Symbolizer::new(settings, metrics)?)

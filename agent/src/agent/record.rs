@@ -17,6 +17,9 @@ use crate::kernel::period_ns;
 use crate::label::{self, Labeler};
 use crate::profile;
 
+/// What naming the frames of a recording may take: somebody waits for it.
+const NAMING_LIMIT: Duration = Duration::from_secs(120);
+
 /// What to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordTarget {
@@ -84,7 +87,7 @@ fn namer(config: &Config) -> Result<Namer, Error> {
     let mut registry = Registry::default();
     let settings = label::Config { max_series: usize::MAX, ..config.label() };
     let labeler = Labeler::new(settings, label::Metrics::register(&mut registry));
-    Ok(Namer::new(super::symbolizer(config, &mut registry)?, labeler))
+    Ok(Namer::new(super::symbolizer(config, NAMING_LIMIT, &mut registry)?, labeler))
 }
 
 fn sampler_target(target: &RecordTarget) -> Target {
