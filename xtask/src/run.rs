@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{command, find};
-use crate::{ebpf, release};
+use crate::ebpf;
+use crate::release;
 
 /// Installs what a build needs. A build needs Rust and a C compiler; all else is committed, as long as it is up to date.
 pub(crate) fn setup() -> Result<()> {

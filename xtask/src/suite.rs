@@ -7,8 +7,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, command, workspace};
+use crate::ebpf;
+use crate::install;
+use crate::page;
 use crate::progress::{say, step};
-use crate::{ebpf, install, page, release, run, versions};
+use crate::release;
+use crate::run;
+use crate::versions;
 
 /// Passed and failed tests of one or all suites.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -23,7 +23,6 @@ const ROADS: &[(&str, &[&str])] = &[
             "config",
             "admin",
             "doctor",
-            "record",
             "agent",
         ],
     ),

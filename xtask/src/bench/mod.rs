@@ -12,8 +12,10 @@ use anyhow::{Context, Result, bail};
 use self::group::Group;
 use self::kernel_side::{KernelSide, StatsOn};
 use crate::command::{command, output, workspace};
+use crate::install;
 use crate::progress::{say, step};
-use crate::{install, release, run};
+use crate::release;
+use crate::run;
 
 /// What `--peer` is by default.
 pub(crate) const PERF: &str = "perf record -a -g -F 97 -o /tmp/pilotlight-bench.data -- sleep 30";

@@ -9,8 +9,11 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{command, output, workspace};
+use crate::install;
 use crate::progress::{say, step};
-use crate::{install, release, run, versions};
+use crate::release;
+use crate::run;
+use crate::versions;
 
 /// Samples that two busy CPUs give in the five seconds of `INIT`.
 const EXPECTED: f64 = 2.0 * 5.0 * 97.0;
