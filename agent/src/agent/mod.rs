@@ -116,7 +116,7 @@ pub fn run(
     let exporter = Exporter::spawn(&config.export()?, export::Metrics::register(&mut registry))?;
     let labeler = Labeler::new(config.label(), label::Metrics::register(&mut registry));
     let namer = Namer::new(symbolizer(config, WINDOW_NAMING_LIMIT, &mut registry)?, labeler);
-    let mut sampler = Sampler::new(&kernel_config(config), Target::All)?;
+    let mut sampler = Sampler::new(&config.kernel(), Target::All)?;
     let is_ready = Arc::new(AtomicBool::new(false));
     if let Some(address) = config.metrics_address()? {
         Admin::new(Arc::new(registry), Arc::clone(&is_ready)).serve(address, exporter.runtime());
@@ -212,23 +212,8 @@ fn symbolizer(
 ) -> Result<Symbolizer, Error> {
     let metrics = symbolize::Metrics::default();
     metrics.register(registry);
-    let settings = symbolize::Config {
-        deadline: config.symbolize.worker_deadline.get(),
-        cache_entries: config.symbolize.cache_frames,
-        call_budget,
-        ..symbolize::Config::default()
-    };
+    let settings = symbolize::Config { call_budget, ..config.symbolize() };
     Ok(Symbolizer::new(settings, metrics)?)
-}
-
-fn kernel_config(config: &Config) -> kernel::Config {
-    kernel::Config {
-        frequency_hz: config.sampling.frequency_hz,
-        ring_bytes: config.bpf.ring_bytes,
-        max_processes: config.bpf.max_processes,
-        stack_slots: config.bpf.stack_slots,
-        log: config.bpf.log,
-    }
 }
 
 /// Whether a recording can be written to `file`: its ending is known and its place can be written.

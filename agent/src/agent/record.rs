@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::sampler::{Sampler, Target};
 use super::window::WallOffset;
-use super::{DRAIN_INTERVAL, Error, Namer, Summary, kernel_config, monotonic_ns};
+use super::{DRAIN_INTERVAL, Error, Namer, Summary, monotonic_ns};
 use crate::config::Config;
 use crate::export::file;
 use crate::kernel::period_ns;
@@ -50,7 +50,7 @@ pub fn record(
     started: impl FnOnce(&Summary),
 ) -> Result<RecordSummary, Error> {
     let file = file::Target::check(file)?;
-    let mut sampler = Sampler::new(&kernel_config(config), sampler_target(target))?;
+    let mut sampler = Sampler::new(&config.kernel(), sampler_target(target))?;
     sampler.start()?;
     let start_ns = monotonic_ns();
     started(&Summary::of(&sampler, config));

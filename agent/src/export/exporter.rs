@@ -323,7 +323,8 @@ impl Exporter {
         let unsent = self.queue.clear();
         self.metrics.count_dropped(DropReason::Shutdown, unsent);
         self.metrics.show_pending(&self.queue);
-        if unsent.n_profiles > 0 {
+        let is_told = self.closing.as_ref().is_some_and(|closing| closing.reply.is_some());
+        if unsent.n_profiles > 0 && !is_told {
             warn!(
                 profiles = unsent.n_profiles,
                 samples = unsent.n_samples,
