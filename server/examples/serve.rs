@@ -1,0 +1,23 @@
+//! The server alone, for load tests: `serve LISTEN DIRECTORY [MEMORY_MAX]` until Ctrl-C.
+
+use server::config::Config;
+use std::env;
+use std::error::Error;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let mut config = Config::default();
+    config.listen = arguments.next().ok_or("LISTEN is missing")?;
+    config.data = arguments.next().ok_or("DIRECTORY is missing")?.into();
+    if let Some(bytes) = arguments.next() {
+        config.memory_max = serde_json::from_str(&bytes)?;
+    }
+    let listeners = server::bind(&config.listen)?;
+    let stop = async {
+        if let Err(err) = tokio::signal::ctrl_c().await {
+            tracing::error!(error = %err, "cannot wait for Ctrl-C");
+        }
+    };
+    Ok(server::run(config, listeners, stop).await?)
+}

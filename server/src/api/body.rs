@@ -1,0 +1,115 @@
+//! The body of a request, read within a limit, a time and a share of the memory.
+
+use crate::api::Api;
+use crate::api::error::{Code, Error};
+use crate::api::metrics::Refused;
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
+use futures_util::StreamExt as _;
+use std::borrow::Cow;
+use std::io::Read as _;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+/// A body as it came, and its share of the memory.
+pub(super) struct RawBody {
+    bytes: Bytes,
+    encoding: Encoding,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+pub(super) async fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<RawBody, Error> {
+    let encoding = encoding(headers)?;
+    let reading = collect(api, body);
+    let Ok(result) = timeout(api.config.body_timeout, reading).await else {
+        return Err(Error::new(Code::DeadlineExceeded, "the request's body did not come in time"));
+    };
+    let (bytes, share) = result?;
+    Ok(RawBody { bytes, encoding, _share: share })
+}
+
+async fn collect(api: &Api, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Error> {
+    let limit = api.config.max_body_bytes;
+    let mut bytes = BytesMut::new();
+    let mut share: Option<OwnedSemaphorePermit> = None;
+    let mut stream = body.into_data_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk
+            .map_err(|err| Error::invalid(format!("cannot read the request's body: {err}")))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(Error::too_large(limit));
+        }
+        bytes.extend_from_slice(&chunk);
+        let have_kib = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more_kib = bytes.len().div_ceil(1 << 10).saturating_sub(have_kib);
+        let Ok(more) = Arc::clone(&api.bodies).try_acquire_many_owned(more_kib as u32) else {
+            api.metrics.refuse(Refused::BodiesFull);
+            return Err(Error::new(
+                Code::Unavailable,
+                "too many requests are being read; try again later",
+            ));
+        };
+        match &mut share {
+            Some(share) => share.merge(more),
+            None => share = Some(more),
+        }
+    }
+    let free_kib = api.bodies.available_permits();
+    api.metrics.bodies_bytes.set(
+        (api.config.max_bodies_bytes - (free_kib << 10).min(api.config.max_bodies_bytes)) as i64,
+    );
+    Ok((bytes.freeze(), share))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Error> {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
+    match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(Encoding::Identity),
+        "gzip" => Ok(Encoding::Gzip),
+        "zstd" => Ok(Encoding::Zstd),
+        other => Err(Error::new(
+            Code::Unimplemented,
+            format!("unknown compression '{other}': supported encodings are gzip, zstd"),
+        )),
+    }
+}
+
+impl RawBody {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The body without its compression, in at most `limit` bytes. Takes time: not for async tasks.
+    pub(super) fn plain(&self, limit: usize) -> Result<Cow<'_, [u8]>, Error> {
+        let decoded = |result: std::io::Result<usize>, plain: Vec<u8>| match result {
+            Err(err) => Err(Error::invalid(format!("cannot decompress the request's body: {err}"))),
+            Ok(_) if plain.len() > limit => Err(Error::too_large(limit)),
+            Ok(_) => Ok(Cow::Owned(plain)),
+        };
+        let mut plain = Vec::new();
+        let take = limit as u64 + 1;
+        match self.encoding {
+            Encoding::Identity => Ok(Cow::Borrowed(&self.bytes)),
+            Encoding::Gzip => {
+                let result =
+                    MultiGzDecoder::new(self.bytes.as_ref()).take(take).read_to_end(&mut plain);
+                decoded(result, plain)
+            }
+            Encoding::Zstd => {
+                let decoder = zstd::stream::read::Decoder::new(self.bytes.as_ref());
+                let result = decoder.and_then(|decoder| decoder.take(take).read_to_end(&mut plain));
+                decoded(result, plain)
+            }
+        }
+    }
+}

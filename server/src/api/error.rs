@@ -1,0 +1,124 @@
+//! Errors as the protocol writes them: a status and `{"code":"...","message":"..."}`, also where the request was protobuf.
+
+use crate::ingest::form;
+use crate::{ingest, query, store};
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::pprof;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    InvalidArgument,
+    DeadlineExceeded,
+    ResourceExhausted,
+    Unimplemented,
+    Internal,
+    Unavailable,
+}
+
+impl Code {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Code::InvalidArgument => "invalid_argument",
+            Code::DeadlineExceeded => "deadline_exceeded",
+            Code::ResourceExhausted => "resource_exhausted",
+            Code::Unimplemented => "unimplemented",
+            Code::Internal => "internal",
+            Code::Unavailable => "unavailable",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Code::InvalidArgument => StatusCode::BAD_REQUEST,
+            Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+            Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Error {
+    pub code: Code,
+    /// Where the protocol's code has another status in this place.
+    pub status: StatusCode,
+    pub message: String,
+}
+
+impl Error {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Error {
+        Error { code, status: code.status(), message: message.into() }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Error {
+        Error::new(Code::InvalidArgument, message)
+    }
+
+    pub(super) fn too_large(limit_bytes: usize) -> Error {
+        let message = format!(
+            "request is larger than {limit_bytes} bytes; send less at once or raise max_body_bytes"
+        );
+        Error {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            ..Error::new(Code::ResourceExhausted, message)
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "code": self.code.as_str(), "message": self.message });
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if matches!(self.code, Code::ResourceExhausted | Code::Unavailable) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response.extensions_mut().insert(self.code);
+        response
+    }
+}
+
+impl From<query::Error> for Error {
+    fn from(error: query::Error) -> Error {
+        Error::invalid(error.to_string())
+    }
+}
+
+impl From<ingest::Error> for Error {
+    fn from(error: ingest::Error) -> Error {
+        Error::invalid(error.to_string())
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        let code = match error {
+            store::Error::TooManySeries { .. } => Code::ResourceExhausted,
+            _ => Code::Unavailable,
+        };
+        Error::new(code, error.to_string())
+    }
+}
+
+impl From<form::Error> for Error {
+    fn from(error: form::Error) -> Error {
+        let message = error.to_string();
+        let status = match error {
+            form::Error::Pprof(pprof::Error::TooLarge { .. } | pprof::Error::TooDense { .. }) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            form::Error::Pprof(_) | form::Error::PreviousProfile => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Error { status, ..Error::invalid(message) }
+    }
+}

@@ -1,0 +1,73 @@
+//! `POST /ingest`: one profile in the formats of older clients.
+
+use crate::api::connect;
+use crate::api::error::Error;
+use crate::api::push::{Accepted, count_body, on_thread};
+use crate::api::{Api, body};
+use crate::ingest::Reason;
+use crate::ingest::form::{self, Query};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use protocol::pprof;
+use std::sync::Arc;
+use url::form_urlencoded;
+
+pub(super) async fn ingest(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let query = query(parts.uri.query().unwrap_or_default());
+    let content_type =
+        parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
+    let result = async {
+        let body = body::read(&api, &parts.headers, body).await?;
+        api.metrics.received_bytes.inc_by(body.len() as u64);
+        let accepted = on_thread(&api, move |api| {
+            let plain = body
+                .plain(api.config.max_body_bytes)
+                .inspect_err(|error| count_body(api, error))?;
+            api.metrics.received_profiles.inc();
+            let mut accepted = Accepted::default();
+            match form::read(&query, &content_type, &plain, &api.ingest, (api.clock)()) {
+                Ok(profile) => accepted.store(api, &profile),
+                Err(error) => accepted.refuse(api, reason(&error), Error::from(error)),
+            }
+            Ok(accepted)
+        });
+        accepted.await?.finish().await
+    };
+    match result.await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => connect::fail(&api, error),
+    }
+}
+
+fn reason(error: &form::Error) -> Reason {
+    match error {
+        form::Error::Profile(error) => error.reason(),
+        form::Error::Pprof(pprof::Error::TooLarge { .. } | pprof::Error::TooDense { .. }) => {
+            Reason::ProfileSize
+        }
+        _ => Reason::MalformedProfile,
+    }
+}
+
+/// The first of each name counts; what is unknown is ignored.
+fn query(text: &str) -> Query {
+    let mut query = Query::default();
+    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        let field = match name.as_ref() {
+            "name" => &mut query.name,
+            "from" => &mut query.from,
+            "until" => &mut query.until,
+            "sampleRate" => &mut query.sample_rate,
+            "spyName" => &mut query.spy_name,
+            "format" => &mut query.format,
+            _ => continue,
+        };
+        if field.is_empty() {
+            *field = value.into_owned();
+        }
+    }
+    query
+}

@@ -1,0 +1,91 @@
+//! HTTP requests come in; what ingest, store, query and render make of them goes out.
+
+pub mod metrics;
+mod error;
+mod body;
+mod connect;
+mod push;
+mod ingest;
+mod querier;
+mod render;
+mod admin;
+pub mod guard;
+
+use crate::api::metrics::Metrics;
+use crate::ingest as ingest_stage;
+use crate::store::Store;
+use axum::Router;
+use axum::routing::{get, post};
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Of a request, compressed and uncompressed.
+    pub max_body_bytes: usize,
+    /// Of all requests that are being read.
+    pub max_bodies_bytes: usize,
+    pub body_timeout: Duration,
+    pub default_max_nodes: i64,
+    pub max_max_nodes: i64,
+}
+
+/// What every handler needs.
+pub struct Api {
+    store: Arc<Store>,
+    config: Config,
+    ingest: ingest_stage::Config,
+    clock: fn() -> i64,
+    metrics: Metrics,
+    registry: Registry,
+    /// Kibibytes of bodies that may still be read.
+    bodies: Arc<Semaphore>,
+    /// Decoding and queries take the CPU: as many at once as there are CPUs, each, and one more.
+    decoders: Semaphore,
+    queries: Semaphore,
+}
+
+impl Api {
+    pub fn new(
+        store: Arc<Store>,
+        config: Config,
+        ingest: ingest_stage::Config,
+        clock: fn() -> i64,
+        mut registry: Registry,
+    ) -> Api {
+        let n_cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let metrics = Metrics::register(&mut registry);
+        let bodies = Arc::new(Semaphore::new(config.max_bodies_bytes >> 10));
+        let (decoders, queries) = (Semaphore::new(n_cpus + 1), Semaphore::new(n_cpus + 1));
+        Api { store, config, ingest, clock, metrics, registry, bodies, decoders, queries }
+    }
+}
+
+pub fn router(api: Arc<Api>) -> Router {
+    let querier = Router::new()
+        .route("/ProfileTypes", post(querier::profile_types))
+        .route("/LabelNames", post(querier::label_names))
+        .route("/LabelValues", post(querier::label_values))
+        .route("/Series", post(querier::series))
+        .route("/SelectSeries", post(querier::select_series))
+        .route("/SelectMergeStacktraces", post(querier::select_merge_stacktraces))
+        .route("/SelectMergeProfile", post(querier::select_merge_profile))
+        .route("/Diff", post(querier::diff))
+        .route("/GetProfileStats", post(querier::profile_stats));
+    Router::new()
+        .route("/push.v1.PusherService/Push", post(push::push))
+        .route("/ingest", post(ingest::ingest))
+        .route("/pyroscope/ingest", post(ingest::ingest))
+        .nest("/querier.v1.QuerierService", querier)
+        .route("/pyroscope/render", get(render::render))
+        .route("/pyroscope/render-diff", get(render::render_diff))
+        .route("/pyroscope/label-values", get(render::label_values))
+        .route("/ready", get(admin::ready))
+        .route("/metrics", get(admin::metrics))
+        .with_state(api)
+}
+
+#[cfg(test)]
+mod tests;

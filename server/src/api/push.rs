@@ -1,0 +1,128 @@
+//! `push.v1.PusherService/Push`: acknowledged when every good profile is durable.
+
+use crate::api::connect::{self, Codec};
+use crate::api::error::{Code, Error};
+use crate::api::metrics::Refused;
+use crate::api::{Api, body};
+use crate::ingest::{NormalizedProfile, Reason, push};
+use crate::store;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use protocol::push::{PushRequest, PushResponse};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+/// An answer names this many of the profiles that were refused.
+const MAX_MESSAGES: usize = 10;
+
+type Durable = oneshot::Receiver<Result<(), store::Error>>;
+
+/// Profiles that wait for the disk, and what was wrong with the others.
+#[derive(Default)]
+pub(super) struct Accepted {
+    waiting: Vec<Durable>,
+    errors: Vec<Error>,
+}
+
+pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(codec) = Codec::of(&parts.headers) else { return connect::unsupported() };
+    let result = async {
+        let body = body::read(&api, &parts.headers, body).await?;
+        api.metrics.received_bytes.inc_by(body.len() as u64);
+        let accepted = on_thread(&api, move |api| {
+            let request: PushRequest = {
+                let plain = body
+                    .plain(api.config.max_body_bytes)
+                    .inspect_err(|error| count_body(api, error))?;
+                codec
+                    .decode(&plain)
+                    .inspect_err(|_| api.metrics.discard(Reason::MalformedProfile))?
+            };
+            let mut accepted = Accepted::default();
+            for result in push::read(request, &api.ingest, (api.clock)()) {
+                api.metrics.received_profiles.inc();
+                match result {
+                    Ok(profile) => accepted.store(api, &profile),
+                    Err(error) => accepted.refuse(api, error.reason(), error.into()),
+                }
+            }
+            Ok(accepted)
+        })
+        .await?;
+        accepted.finish().await
+    };
+    match result.await.and_then(|()| codec.encode(&PushResponse::default())) {
+        Ok(answer) => connect::ok(connect::compressed(answer, false), content_type(codec)),
+        Err(error) => connect::fail(&api, error),
+    }
+}
+
+fn content_type(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Proto => "application/proto",
+        Codec::Json => "application/json",
+    }
+}
+
+pub(super) fn count_body(api: &Api, error: &Error) {
+    let too_large = error.status == StatusCode::PAYLOAD_TOO_LARGE;
+    api.metrics.discard(if too_large { Reason::BodySize } else { Reason::MalformedProfile });
+}
+
+/// Decodes on a thread that may take its time, as many at once as there are CPUs.
+pub(super) async fn on_thread<T: Send + 'static>(
+    api: &Arc<Api>,
+    work: impl FnOnce(&Api) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let Ok(permit) = api.decoders.acquire().await else { return Err(connect::stopping()) };
+    let api = Arc::clone(api);
+    let result = spawn_blocking(move || work(&api)).await;
+    drop(permit);
+    result.unwrap_or_else(|err| Err(Error::new(Code::Internal, err.to_string())))
+}
+
+impl Accepted {
+    pub(super) fn store(&mut self, api: &Api, profile: &NormalizedProfile) {
+        match api.store.append(profile) {
+            Ok((_, durable)) => self.waiting.push(durable),
+            Err(error @ store::Error::TooManySeries { .. }) => {
+                self.refuse(api, Reason::SeriesLimit, error.into())
+            }
+            Err(error) => {
+                api.metrics.refuse(Refused::StoreBusy);
+                self.errors.push(error.into());
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, api: &Api, reason: Reason, error: Error) {
+        api.metrics.discard(reason);
+        tracing::debug!(reason = reason.as_str(), error = %error.message, "profile refused");
+        self.errors.push(error);
+    }
+
+    /// Waits for the disk. An error does not mean that nothing was stored.
+    pub(super) async fn finish(mut self) -> Result<(), Error> {
+        for durable in self.waiting {
+            let result = durable.await.unwrap_or(Err(store::Error::Stopping));
+            self.errors.extend(result.err().map(Error::from));
+        }
+        // What may succeed later decides: the client shall come again.
+        let rank = |error: &Error| match error.code {
+            Code::Unavailable => 0,
+            Code::ResourceExhausted => 1,
+            _ => 2,
+        };
+        self.errors.sort_by_key(rank);
+        let messages: Vec<&str> =
+            self.errors.iter().take(MAX_MESSAGES).map(|error| error.message.as_str()).collect();
+        let message = messages.join("\n");
+        match self.errors.first() {
+            None => Ok(()),
+            Some(first) => Err(Error { code: first.code, status: first.status, message }),
+        }
+    }
+}

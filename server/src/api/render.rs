@@ -1,0 +1,183 @@
+//! `GET /pyroscope/render`, `/pyroscope/render-diff` and `/pyroscope/label-values`: the calls of older pages.
+
+use crate::api::error::{Code, Error};
+use crate::api::querier::{Selection, max_nodes};
+use crate::api::{Api, connect};
+use crate::ingest::{attime, labels};
+use crate::query::labels as label_query;
+use crate::query::range::Range;
+use crate::query::series::Aggregation;
+use crate::query::tree::Tree;
+use crate::render::legacy::{self, Timeline};
+use crate::render::{diff, dot, flame_graph};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+use url::form_urlencoded;
+
+const MAX_DOT_NODES: usize = 200;
+const HOUR_NS: i64 = 3_600 * 1_000_000_000;
+
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn new(parts: &Parts) -> Parameters {
+        let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        Parameters(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Milliseconds. Without the parameter the last hour is meant; 0 is no time.
+    fn range(&self, from: &str, until: &str, now_ns: i64) -> Result<Range, Error> {
+        let time_ms = |name: &str, default_ns: i64| match self.get(name) {
+            None | Some("") => Ok(default_ns / 1_000_000),
+            Some(text) => match attime::parse(text, now_ns) {
+                Some(time_ns) if time_ns != 0 => Ok(time_ns / 1_000_000),
+                _ => Err(Error::invalid(format!("parameter '{name}' is no time: '{text}'"))),
+            },
+        };
+        Ok(Range::new(time_ms(from, now_ns - HOUR_NS)?, time_ms(until, now_ns)?)?)
+    }
+
+    /// `<profile type>{<selector>}`.
+    fn selection(&self, query: &str, range: Range) -> Result<Selection, Error> {
+        let text = self.get(query).unwrap_or_default();
+        let Some((profile_type, selector)) = text.split_once('{') else {
+            return Err(Error::invalid(format!(
+                "parameter '{query}' is not of the form <profile type>{{<selector>}}"
+            )));
+        };
+        let selector = format!("{{{selector}");
+        Selection::new(profile_type.trim(), &selector, (range.start_ms, range.end_ms), None)
+    }
+
+    /// What is no number means the default.
+    fn max_nodes(&self, api: &Api) -> Result<i64, Error> {
+        let text = self.get("max-nodes").or_else(|| self.get("maxNodes"));
+        max_nodes(api, text.and_then(|text| text.parse().ok()))
+    }
+}
+
+/// A body and its content type.
+type Rendered = (Vec<u8>, &'static str);
+
+async fn answer(
+    api: Arc<Api>,
+    request: Request,
+    render: impl FnOnce(&Api, &Parameters) -> Result<Rendered, Error> + Send + 'static,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let gzip = connect::accepts_gzip(&parts.headers);
+    let parameters = Parameters::new(&parts);
+    let Ok(permit) = api.queries.acquire().await else {
+        return connect::fail(&api, connect::stopping());
+    };
+    let blocking = Arc::clone(&api);
+    let work = move || {
+        let (body, content_type) = render(&blocking, &parameters)?;
+        Ok((connect::compressed(body, gzip), content_type))
+    };
+    let result = spawn_blocking(work)
+        .await
+        .unwrap_or_else(|err| Err(Error::new(Code::Internal, err.to_string())));
+    drop(permit);
+    api.metrics.queries.inc();
+    match result {
+        Ok((body, content_type)) => connect::ok(body, content_type),
+        Err(error) => connect::fail(&api, error),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Rendered, Error> {
+    let body =
+        serde_json::to_vec(value).map_err(|err| Error::new(Code::Internal, err.to_string()))?;
+    Ok((body, "application/json"))
+}
+
+pub(super) async fn render(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let render = |api: &Api, parameters: &Parameters| {
+        let range = parameters.range("from", "until", (api.clock)())?;
+        let selection = parameters.selection("query", range)?;
+        let max_nodes = parameters.max_nodes(api)?;
+        let tree = Tree::new(&selection.stacks(api));
+        if parameters.get("format") == Some("dot") {
+            return Ok((
+                dot::render(&tree, MAX_DOT_NODES).into_bytes(),
+                "text/plain; charset=utf-8",
+            ));
+        }
+        let graph = flame_graph::render(&tree, max_nodes);
+        let (timeline, groups) = timelines(api, &selection, parameters)?;
+        json(&legacy::single(graph, &selection.profile_type, timeline, groups))
+    };
+    answer(api, request, render).await
+}
+
+/// The sum over time, and the same for each value of the label to group by.
+fn timelines(
+    api: &Api,
+    selection: &Selection,
+    parameters: &Parameters,
+) -> Result<(Timeline, BTreeMap<String, Timeline>), Error> {
+    let (from_s, end_s) =
+        (selection.range.start_ms.div_euclid(1_000), selection.range.end_ms.div_euclid(1_000));
+    let step_s = legacy::step_s(end_s - from_s);
+    let start_s = from_s.div_euclid(step_s) * step_s;
+    let mut snapped = selection.clone();
+    snapped.range.start_ms = start_s * 1_000;
+    let aggregation = match parameters.get("aggregation") {
+        Some("avg") => Aggregation::Average,
+        _ => Aggregation::Sum,
+    };
+    let timeline = |points: &[(i64, f64)]| legacy::timeline(points, start_s, end_s, step_s);
+    let all = snapped.series(api, step_s * 1_000, &[], aggregation)?;
+    let mut groups = BTreeMap::new();
+    if let Some(label) = parameters.get("groupBy").filter(|label| !label.is_empty()) {
+        for series in snapped.series(api, step_s * 1_000, &[label.to_owned()], aggregation)? {
+            let value =
+                series.labels.into_iter().next().map(|(_, value)| value).unwrap_or_default();
+            groups.insert(value, timeline(&series.points));
+        }
+    }
+    Ok((timeline(all.first().map_or(&[], |series| series.points.as_slice())), groups))
+}
+
+pub(super) async fn render_diff(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let render = |api: &Api, parameters: &Parameters| {
+        let now_ns = (api.clock)();
+        let left = parameters
+            .selection("leftQuery", parameters.range("leftFrom", "leftUntil", now_ns)?)?;
+        let right = parameters
+            .selection("rightQuery", parameters.range("rightFrom", "rightUntil", now_ns)?)?;
+        if left.profile_type != right.profile_type {
+            return Err(Error::invalid("profile types must match"));
+        }
+        let max_nodes = parameters.max_nodes(api)?;
+        let [left_tree, right_tree] =
+            [&left, &right].map(|selection| Tree::new(&selection.stacks(api)));
+        json(&legacy::double(diff::render(&left_tree, &right_tree, max_nodes), &left.profile_type))
+    };
+    answer(api, request, render).await
+}
+
+pub(super) async fn label_values(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let render = |api: &Api, parameters: &Parameters| {
+        let range = parameters.range("from", "until", (api.clock)())?;
+        // The old name of profile types.
+        let label = match parameters.get("label").unwrap_or_default() {
+            "" => return Err(Error::invalid("parameter 'label' is missing")),
+            labels::NAME => labels::PROFILE_TYPE,
+            label => label,
+        };
+        let segments = api.store.select(range.start_ns(), range.end_ns());
+        json(&label_query::values(&segments, label, &[], &range))
+    };
+    answer(api, request, render).await
+}

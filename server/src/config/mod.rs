@@ -1,0 +1,190 @@
+//! What config/server.yaml, the environment and flags say -> checked settings for each stage.
+
+mod units;
+
+use crate::config::units::{Bytes, Span};
+use crate::{api, ingest, store};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Every key has a default, and an unknown key is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub listen: String,
+    /// Empty: the caller chooses.
+    pub data: PathBuf,
+    pub retention: Span,
+    pub storage_max: Bytes,
+    pub memory_max: Bytes,
+    pub limits: Limits,
+    pub query: Query,
+    pub http: Http,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub body: Bytes,
+    pub bodies: Bytes,
+    pub profile: Bytes,
+    pub profile_samples: usize,
+    pub stack_depth: usize,
+    pub symbol: Bytes,
+    pub sample_labels: usize,
+    pub label_names: usize,
+    pub label_name: Bytes,
+    pub label_value: Bytes,
+    pub series: usize,
+    pub ahead: Span,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    pub nodes: i64,
+    pub max_nodes: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    pub connections: usize,
+    pub header_timeout: Span,
+    pub body_timeout: Span,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {what}")]
+pub struct Error {
+    pub key: &'static str,
+    pub what: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: "127.0.0.1:4040".to_owned(),
+            data: PathBuf::new(),
+            retention: Span::from_days(31),
+            storage_max: Bytes::from_mib(10 << 10),
+            memory_max: Bytes::from_mib(512),
+            limits: Limits::default(),
+            query: Query::default(),
+            http: Http::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body: Bytes::from_mib(64),
+            bodies: Bytes::from_mib(256),
+            profile: Bytes::from_mib(16),
+            profile_samples: 200_000,
+            stack_depth: 1_000,
+            symbol: Bytes(65_535),
+            sample_labels: 100,
+            label_names: 30,
+            label_name: Bytes(1_024),
+            label_value: Bytes(2_048),
+            series: 100_000,
+            ahead: Span::from_seconds(600),
+        }
+    }
+}
+
+impl Default for Query {
+    fn default() -> Query {
+        Query { nodes: 8_192, max_nodes: 1_048_576 }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            connections: 1_024,
+            header_timeout: Span::from_seconds(10),
+            body_timeout: Span::from_seconds(30),
+        }
+    }
+}
+
+impl Config {
+    /// Names the first key whose value cannot work.
+    pub fn validate(&self) -> Result<(), Error> {
+        let check = |is_right: bool, key: &'static str, what: &str| {
+            if is_right { Ok(()) } else { Err(Error { key, what: what.to_owned() }) }
+        };
+        let limits = &self.limits;
+        check(
+            !self.listen.is_empty(),
+            "listen",
+            "is empty; write ADDRESS:PORT, as in 127.0.0.1:4040",
+        )?;
+        check(self.retention >= Span::from_seconds(60), "retention", "must be 1m or more")?;
+        check(self.retention <= Span::from_days(36_500), "retention", "must be 36500d or less")?;
+        check(self.storage_max >= Bytes::from_mib(1), "storage_max", "must be 1MiB or more")?;
+        check(self.memory_max >= Bytes::from_mib(1), "memory_max", "must be 1MiB or more")?;
+        check((1..=1 << 30).contains(&limits.body.0), "limits.body", "must be 1 to 1GiB")?;
+        check(limits.bodies >= limits.body, "limits.bodies", "must not be less than limits.body")?;
+        check((1..=1 << 30).contains(&limits.profile.0), "limits.profile", "must be 1 to 1GiB")?;
+        check(limits.profile_samples > 0, "limits.profile_samples", "must be 1 or more")?;
+        check(limits.stack_depth > 0, "limits.stack_depth", "must be 1 or more")?;
+        check(limits.symbol.0 > 0, "limits.symbol", "must be 1 or more")?;
+        check(limits.series > 0, "limits.series", "must be 1 or more")?;
+        check(limits.ahead <= Span::from_days(365), "limits.ahead", "must be 365d or less")?;
+        check(self.query.nodes > 0, "query.nodes", "must be 1 or more")?;
+        check(
+            self.query.max_nodes >= self.query.nodes,
+            "query.max_nodes",
+            "must not be less than query.nodes",
+        )?;
+        check(self.http.connections > 0, "http.connections", "must be 1 or more")?;
+        check(
+            self.http.header_timeout > Span::default(),
+            "http.header_timeout",
+            "must be more than 0s",
+        )?;
+        check(self.http.body_timeout > Span::default(), "http.body_timeout", "must be more than 0s")
+    }
+
+    pub(crate) fn store(&self) -> store::Config {
+        store::Config {
+            directory: self.data.clone(),
+            memory_max_bytes: self.memory_max.0,
+            storage_max_bytes: self.storage_max.0,
+            retention_ns: self.retention.ns(),
+            max_series: self.limits.series,
+        }
+    }
+
+    pub(crate) fn ingest(&self) -> ingest::Config {
+        ingest::Config {
+            max_profile_bytes: self.limits.profile.len(),
+            max_samples: self.limits.profile_samples,
+            max_stack_depth: self.limits.stack_depth,
+            max_symbol_bytes: self.limits.symbol.len(),
+            max_sample_labels: self.limits.sample_labels,
+            max_label_names: self.limits.label_names,
+            max_label_name_bytes: self.limits.label_name.len(),
+            max_label_value_bytes: self.limits.label_value.len(),
+            retention_ns: self.retention.ns(),
+            max_ahead_ns: self.limits.ahead.ns(),
+        }
+    }
+
+    pub(crate) fn api(&self) -> api::Config {
+        api::Config {
+            max_body_bytes: self.limits.body.len(),
+            max_bodies_bytes: self.limits.bodies.len(),
+            body_timeout: self.http.body_timeout.duration(),
+            default_max_nodes: self.query.nodes,
+            max_max_nodes: self.query.max_nodes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! config/server.yaml has every key with its default, and wrong values are refused by name.
+
+use super::*;
+use expect_test::{Expect, expect};
+use serde_yaml::Value;
+
+const FILE: &str = include_str!("../../../config/server.yaml");
+
+#[test]
+fn the_file_has_the_defaults() {
+    let config: Config = serde_yaml::from_str(FILE).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(serde_yaml::from_str::<Config>("{}").unwrap(), Config::default());
+    Config::default().validate().unwrap();
+}
+
+/// Takes each key away and puts a wrong one in its place: the error lists the keys that there are.
+#[test]
+fn the_file_has_every_key() {
+    let file: Value = serde_yaml::from_str(FILE).unwrap();
+    let check = |section: Option<&str>| {
+        let there = section.map_or(&file, |name| &file[name]);
+        let mut there: Vec<String> = there
+            .as_mapping()
+            .unwrap()
+            .keys()
+            .map(|key| key.as_str().unwrap().to_owned())
+            .collect();
+        let text = section.map_or("zzz: 1".to_owned(), |name| format!("{name}: {{zzz: 1}}"));
+        let error = serde_yaml::from_str::<Config>(&text).unwrap_err().to_string();
+        let mut known: Vec<String> =
+            error.split('`').skip(3).step_by(2).map(str::to_owned).collect();
+        there.sort();
+        known.sort();
+        assert_eq!(there, known);
+    };
+    check(None);
+    check(Some("limits"));
+    check(Some("query"));
+    check(Some("http"));
+}
+
+#[test]
+fn each_key_says_why() {
+    let mut previous = "";
+    for line in FILE.lines() {
+        let is_setting = line.contains(": ") && !line.trim_start().starts_with('#');
+        assert!(!is_setting || previous.trim_start().starts_with('#'), "{line}");
+        previous = line;
+    }
+}
+
+#[test]
+fn wrong_values_are_named() {
+    let check = |text: &str, message: Expect| {
+        let error = match serde_yaml::from_str::<Config>(text) {
+            Ok(config) => config.validate().unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        message.assert_eq(&error);
+    };
+    check(
+        "retention: 31 days",
+        expect![[
+            r#"retention: invalid value: string "31 days", expected a length of time, as in 31d (units: ms, s, m, h, d) at line 1 column 12"#
+        ]],
+    );
+    check("retention: 5s", expect!["retention: must be 1m or more"]);
+    check(
+        "memory_max: 1MB",
+        expect![[
+            r#"memory_max: invalid value: string "1MB", expected a number of bytes, as in 512MiB or 4096 (units: B, KiB, MiB, GiB, TiB) at line 1 column 13"#
+        ]],
+    );
+    check("listen: ''", expect!["listen: is empty; write ADDRESS:PORT, as in 127.0.0.1:4040"]);
+    check("limits: {body: 2GiB}", expect!["limits.body: must be 1 to 1GiB"]);
+    check(
+        "limits: {body: 1MiB, bodies: 1KiB}",
+        expect!["limits.bodies: must not be less than limits.body"],
+    );
+}

@@ -1,0 +1,41 @@
+//! A selector and a range of times come in; merged stacks, time series and label sets go out.
+
+pub mod profile_type;
+pub mod selector;
+pub mod range;
+mod matching;
+pub mod labels;
+pub mod series;
+pub mod stacks;
+pub mod tree;
+pub mod pprof;
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    #[error("missing time range in the query")]
+    NoRange,
+    #[error("query start time is after end time")]
+    StartAfterEnd,
+    #[error(
+        "query has more than {limit} points a series; ask for a larger step or a shorter range"
+    )]
+    TooManyPoints { limit: i64 },
+    #[error("step must be at least 0.001 seconds")]
+    Step,
+    #[error("max flamegraph nodes limit {asked} is greater than allowed {limit}")]
+    MaxNodes { asked: i64, limit: i64 },
+    #[error(
+        "profile-type selection must be of the form <name>:<sample-type>:<sample-unit>:<period-type>:<period-unit>(:delta), \
+         got '{0}'"
+    )]
+    ProfileType(String),
+    #[error(transparent)]
+    Selector(#[from] selector::Error),
+    #[error("label selector is missing; send {{}} to select everything")]
+    NoSelector,
+    #[error("label name is missing")]
+    NoLabelName,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Sums by stack -> one pprof, with functions, lines, mappings and inlined frames as they were pushed.
+
+use crate::ingest::symbols::{Function, Line, LocationHead, Mapping};
+use crate::query::profile_type::ProfileType;
+use crate::query::range::Range;
+use crate::query::stacks::StackSums;
+use crate::store::symbols::Symbols;
+use foldhash::fast::RandomState;
+use protocol::profile;
+use std::collections::HashMap;
+
+pub fn merge(
+    selected: &[StackSums],
+    profile_type: &ProfileType,
+    range: &Range,
+) -> profile::Profile {
+    let mut symbols = Symbols::default();
+    // The first string of a pprof is empty.
+    symbols.intern_string("");
+    let mut sums: HashMap<u32, i64, RandomState> = HashMap::default();
+    let mut period = 0;
+    for segment_sums in selected {
+        period = segment_sums.period.max(period);
+        let data = segment_sums.segment.read();
+        let mut merger =
+            Merger { from: &data.symbols, to: &mut symbols, locations: HashMap::default() };
+        for (stack, value) in &segment_sums.sums {
+            let sum = sums.entry(merger.stack(*stack)).or_insert(0);
+            *sum = sum.saturating_add(*value);
+        }
+    }
+    let value_type = profile::ValueType {
+        r#type: i64::from(symbols.intern_string(&profile_type.sample_type)),
+        unit: i64::from(symbols.intern_string(&profile_type.sample_unit)),
+    };
+    let period_type = profile::ValueType {
+        r#type: i64::from(symbols.intern_string(&profile_type.period_type)),
+        unit: i64::from(symbols.intern_string(&profile_type.period_unit)),
+    };
+    profile::Profile {
+        sample_type: vec![value_type],
+        sample: samples(&symbols, sums),
+        mapping: symbols
+            .mappings
+            .items()
+            .iter()
+            .zip(1..)
+            .map(|(mapping, id)| mapping_of(mapping, id))
+            .collect(),
+        location: (0..symbols.locations.items().len() as u32)
+            .map(|index| location_of(&symbols, index))
+            .collect(),
+        function: symbols
+            .functions
+            .items()
+            .iter()
+            .zip(1..)
+            .map(|(function, id)| function_of(function, id))
+            .collect(),
+        string_table: (0..symbols.n_strings() as u32)
+            .map(|index| symbols.string(index).to_owned())
+            .collect(),
+        time_nanos: range.start_ns(),
+        duration_nanos: range.end_ms.saturating_sub(range.start_ms).saturating_mul(1_000_000),
+        period_type: Some(period_type),
+        period,
+        ..profile::Profile::default()
+    }
+}
+
+/// Takes over from a segment's symbols what the stacks refer to.
+struct Merger<'a> {
+    from: &'a Symbols,
+    to: &'a mut Symbols,
+    locations: HashMap<u32, u32, RandomState>,
+}
+
+impl Merger<'_> {
+    fn stack(&mut self, stack: u32) -> u32 {
+        let from = self.from;
+        let locations: Vec<u32> =
+            from.stacks.at(stack).iter().map(|location| self.location(*location)).collect();
+        self.to.intern_stack(&locations)
+    }
+
+    fn location(&mut self, location: u32) -> u32 {
+        if let Some(&known) = self.locations.get(&location) {
+            return known;
+        }
+        let (head, _) = self.from.locations.get(location).copied().unwrap_or_default();
+        let lines: Vec<Line> = self
+            .from
+            .lines(location)
+            .iter()
+            .map(|line| Line { function: self.function(line.function), ..*line })
+            .collect();
+        let mapping = self.mapping(head.mapping);
+        let new = self.to.intern_location(LocationHead { mapping, ..head }, &lines);
+        self.locations.insert(location, new);
+        new
+    }
+
+    fn function(&mut self, function: u32) -> u32 {
+        let old = self.from.functions.get(function).copied().unwrap_or_default();
+        let name = self.string(old.name);
+        let system_name = self.string(old.system_name);
+        let filename = self.string(old.filename);
+        self.to.intern_function(Function {
+            name,
+            system_name,
+            filename,
+            start_line: old.start_line,
+        })
+    }
+
+    fn mapping(&mut self, index_plus_one: u32) -> u32 {
+        let old =
+            index_plus_one.checked_sub(1).and_then(|index| self.from.mappings.get(index)).copied();
+        let Some(old) = old else { return 0 };
+        let filename = self.string(old.filename);
+        let build_id = self.string(old.build_id);
+        self.to.intern_mapping(Mapping { filename, build_id, ..old }) + 1
+    }
+
+    fn string(&mut self, string: u32) -> u32 {
+        self.to.intern_string(self.from.string(string))
+    }
+}
+
+fn samples(symbols: &Symbols, sums: HashMap<u32, i64, RandomState>) -> Vec<profile::Sample> {
+    let mut sums: Vec<(u32, i64)> = sums.into_iter().collect();
+    sums.sort_unstable();
+    let sample = |(stack, value): (u32, i64)| profile::Sample {
+        location_id: symbols
+            .stacks
+            .at(stack)
+            .iter()
+            .map(|location| u64::from(*location) + 1)
+            .collect(),
+        value: vec![value],
+        label: Vec::new(),
+    };
+    sums.into_iter().map(sample).collect()
+}
+
+fn mapping_of(mapping: &Mapping, id: u64) -> profile::Mapping {
+    profile::Mapping {
+        id,
+        memory_start: mapping.memory_start,
+        memory_limit: mapping.memory_limit,
+        file_offset: mapping.file_offset,
+        filename: i64::from(mapping.filename),
+        build_id: i64::from(mapping.build_id),
+        has_functions: mapping.has & 1 != 0,
+        has_filenames: mapping.has & 2 != 0,
+        has_line_numbers: mapping.has & 4 != 0,
+        has_inline_frames: mapping.has & 8 != 0,
+    }
+}
+
+fn location_of(symbols: &Symbols, index: u32) -> profile::Location {
+    let (head, _) = symbols.locations.get(index).copied().unwrap_or_default();
+    let line = |line: &Line| profile::Line {
+        function_id: u64::from(line.function) + 1,
+        line: line.line,
+        column: line.column,
+    };
+    profile::Location {
+        id: u64::from(index) + 1,
+        mapping_id: u64::from(head.mapping),
+        address: head.address,
+        line: symbols.lines(index).iter().map(line).collect(),
+        is_folded: head.is_folded,
+    }
+}
+
+fn function_of(function: &Function, id: u64) -> profile::Function {
+    profile::Function {
+        id,
+        name: i64::from(function.name),
+        system_name: i64::from(function.system_name),
+        filename: i64::from(function.filename),
+        start_line: function.start_line,
+    }
+}

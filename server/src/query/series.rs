@@ -1,0 +1,126 @@
+//! Sums over time: one point for each step, one series for each group of labels.
+
+use crate::query::labels::LabelSet;
+use crate::query::range::{Range, to_ms};
+use crate::query::selector::Selector;
+use crate::query::stacks::{self, CallSite};
+use crate::query::{Error, matching};
+use crate::store::segment::{Data, Rows, Segment};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A chart has a few thousand points at most.
+const MAX_POINTS: i64 = 1_000_000;
+
+pub struct SeriesQuery<'a> {
+    pub selector: &'a Selector,
+    pub range: Range,
+    pub step_ms: i64,
+    pub group_by: &'a [String],
+    pub aggregation: Aggregation,
+    pub call_site: &'a CallSite,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aggregation {
+    Sum,
+    Average,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Points {
+    pub labels: LabelSet,
+    /// Milliseconds and values, ascending; steps without profiles have no point.
+    pub points: Vec<(i64, f64)>,
+}
+
+#[derive(Default)]
+struct Bucket {
+    sum: i64,
+    count: i64,
+}
+
+/// The step in milliseconds of one in seconds.
+pub fn step_ms(seconds: f64) -> Result<i64, Error> {
+    // Not a number fails, too.
+    if seconds >= 0.001 { Ok((seconds * 1_000.0) as i64) } else { Err(Error::Step) }
+}
+
+/// The times that a query looks at: the first point sums what came in the step before the start.
+pub fn reach(range: &Range, step_ms: i64) -> Range {
+    let start_ms = range.start_ms.saturating_sub(step_ms).saturating_add(1);
+    Range { start_ms, end_ms: range.end_ms }
+}
+
+/// Point k stands at start + k x step and sums what came after the point before it, up to and including its own time.
+/// The largest series comes first.
+pub fn select(segments: &[Arc<Segment>], query: &SeriesQuery<'_>) -> Result<Vec<Points>, Error> {
+    let length_ms = query.range.end_ms.saturating_sub(query.range.start_ms);
+    let n_steps = length_ms.checked_div(query.step_ms).ok_or(Error::Step)?;
+    if n_steps > MAX_POINTS {
+        return Err(Error::TooManyPoints { limit: MAX_POINTS });
+    }
+    let reach = reach(&query.range, query.step_ms);
+    let mut groups: BTreeMap<LabelSet, HashMap<i64, Bucket>> = BTreeMap::new();
+    for segment in segments {
+        let data = segment.read();
+        for index in matching::series(&data, std::slice::from_ref(query.selector), &reach) {
+            let buckets = groups.entry(group(&data, index, query.group_by)).or_default();
+            for profile in data.series[index].profiles() {
+                let offset_ms = to_ms(profile.time_ns).saturating_sub(query.range.start_ms);
+                // Rounded up: the ends of the buckets are closed on the right.
+                let step = offset_ms.div_euclid(query.step_ms)
+                    + i64::from(offset_ms.rem_euclid(query.step_ms) != 0);
+                if (0..=n_steps).contains(&step) {
+                    let bucket = buckets.entry(step).or_default();
+                    bucket.sum = bucket.sum.saturating_add(sum(&data, &profile, query.call_site));
+                    bucket.count += 1;
+                }
+            }
+        }
+    }
+    Ok(sorted(groups, query))
+}
+
+fn group(data: &Data, series: usize, names: &[String]) -> LabelSet {
+    let labels = data.labels(series).filter(|(name, _)| names.iter().any(|wanted| wanted == name));
+    labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn sum(data: &Data, profile: &Rows<'_>, call_site: &CallSite) -> i64 {
+    if call_site.is_empty() {
+        return profile.values.iter().copied().fold(0, i64::saturating_add);
+    }
+    let rows = profile.stacks.iter().zip(profile.values);
+    rows.filter(|(stack, _)| stacks::begins_with(data, **stack, call_site))
+        .map(|(_, value)| *value)
+        .fold(0, i64::saturating_add)
+}
+
+fn sorted(
+    groups: BTreeMap<LabelSet, HashMap<i64, Bucket>>,
+    query: &SeriesQuery<'_>,
+) -> Vec<Points> {
+    let mut series: Vec<(i64, Points)> = groups
+        .into_iter()
+        .filter(|(_, buckets)| !buckets.is_empty())
+        .map(|(labels, buckets)| {
+            let total = buckets.values().map(|bucket| bucket.sum).fold(0, i64::saturating_add);
+            let mut points: Vec<(i64, f64)> = buckets
+                .into_iter()
+                .map(|(step, bucket)| {
+                    let value = match query.aggregation {
+                        Aggregation::Sum => bucket.sum as f64,
+                        Aggregation::Average => bucket.sum as f64 / bucket.count.max(1) as f64,
+                    };
+                    (query.range.start_ms.saturating_add(step.saturating_mul(query.step_ms)), value)
+                })
+                .collect();
+            points.sort_unstable_by_key(|(time_ms, _)| *time_ms);
+            (total, Points { labels, points })
+        })
+        .collect();
+    series.sort_by_key(|(total, _)| Reverse(*total));
+    series.into_iter().map(|(_, points)| points).collect()
+}

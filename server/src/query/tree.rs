@@ -1,0 +1,167 @@
+//! Sums by stack -> one tree of function names over all segments.
+
+use crate::query::stacks::StackSums;
+use crate::store::segment::Data;
+use crate::store::symbols::{Runs, Symbols};
+use foldhash::fast::RandomState;
+use std::collections::HashMap;
+
+/// Names the frame whose name was lost with a damaged record, or was never there.
+const NAMELESS: &str = "[unknown]";
+const NONE: u32 = u32::MAX;
+
+#[derive(Default)]
+pub struct Tree {
+    names: Runs<u8>,
+    nodes: Vec<Node>,
+    by_name: HashMap<(u32, u32), u32, RandomState>,
+}
+
+/// A node comes after its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    name: u32,
+    /// `u32::MAX` under the root.
+    parent: u32,
+    pub own: i64,
+    pub total: i64,
+}
+
+impl Tree {
+    pub fn new(selected: &[StackSums]) -> Tree {
+        let mut tree = Tree::default();
+        for sums in selected {
+            let data = sums.segment.read();
+            tree.add_segment(&data, &sums.sums);
+        }
+        tree.sum_up();
+        tree
+    }
+
+    /// From stacks of names, root first.
+    pub fn from_stacks<'a>(stacks: impl IntoIterator<Item = (&'a [&'a str], i64)>) -> Tree {
+        let mut tree = Tree::default();
+        for (stack, value) in stacks {
+            let mut node = NONE;
+            for name in stack {
+                let name = tree.names.intern(name.as_bytes());
+                node = tree.child(node, name);
+            }
+            tree.add_own(node, value);
+        }
+        tree.sum_up();
+        tree
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub fn name(&self, node: &Node) -> &str {
+        std::str::from_utf8(self.names.at(node.name)).unwrap_or(NAMELESS)
+    }
+
+    /// The names of the nodes above, the nearest first.
+    pub fn ancestors(&self, node: &Node) -> Vec<&str> {
+        let parent = |node: &Node| self.nodes.get(node.parent as usize);
+        std::iter::successors(parent(node), |above| parent(above))
+            .map(|above| self.name(above))
+            .collect()
+    }
+
+    /// The sum over all stacks.
+    pub fn total(&self) -> i64 {
+        self.nodes
+            .iter()
+            .filter(|node| node.parent == NONE)
+            .map(|node| node.total)
+            .fold(0, i64::saturating_add)
+    }
+
+    /// The children of each node, by name; the last list is the root's.
+    pub fn children(&self) -> Vec<Vec<u32>> {
+        let mut children = vec![Vec::new(); self.nodes.len() + 1];
+        for (index, node) in self.nodes.iter().enumerate() {
+            let parent = if node.parent == NONE { self.nodes.len() } else { node.parent as usize };
+            children[parent].push(index as u32);
+        }
+        for list in &mut children {
+            list.sort_unstable_by_key(|index| self.name(&self.nodes[*index as usize]));
+        }
+        children
+    }
+
+    fn add_segment(&mut self, data: &Data, sums: &[(u32, i64)]) {
+        let mut names = vec![NONE; data.symbols.functions.items().len()];
+        for (stack, value) in sums {
+            let mut node = NONE;
+            for location in data.symbols.stacks.at(*stack).iter().rev() {
+                let lines = data.symbols.lines(*location);
+                if lines.is_empty() {
+                    let name = self.names.intern(unsymbolized(&data.symbols, *location).as_bytes());
+                    node = self.child(node, name);
+                }
+                for line in lines.iter().rev() {
+                    let name = self.function_name(&data.symbols, &mut names, line.function);
+                    node = self.child(node, name);
+                }
+            }
+            if node == NONE {
+                let name = self.names.intern(NAMELESS.as_bytes());
+                node = self.child(node, name);
+            }
+            self.add_own(node, *value);
+        }
+    }
+
+    fn function_name(&mut self, symbols: &Symbols, names: &mut [u32], function: u32) -> u32 {
+        if let Some(&name) = names.get(function as usize)
+            && name != NONE
+        {
+            return name;
+        }
+        let text =
+            symbols.functions.get(function).map_or("", |function| symbols.string(function.name));
+        let name = self.names.intern(if text.is_empty() { NAMELESS } else { text }.as_bytes());
+        if let Some(known) = names.get_mut(function as usize) {
+            *known = name;
+        }
+        name
+    }
+
+    fn child(&mut self, parent: u32, name: u32) -> u32 {
+        let nodes = &mut self.nodes;
+        *self.by_name.entry((parent, name)).or_insert_with(|| {
+            nodes.push(Node { name, parent, own: 0, total: 0 });
+            (nodes.len() - 1) as u32
+        })
+    }
+
+    fn add_own(&mut self, node: u32, value: i64) {
+        if let Some(node) = self.nodes.get_mut(node as usize) {
+            node.own = node.own.saturating_add(value);
+        }
+    }
+
+    fn sum_up(&mut self) {
+        for index in (0..self.nodes.len()).rev() {
+            let Node { own, parent, total, .. } = self.nodes[index];
+            let total = total.saturating_add(own);
+            self.nodes[index].total = total;
+            if let Some(parent) = self.nodes.get_mut(parent as usize) {
+                parent.total = parent.total.saturating_add(total);
+            }
+        }
+    }
+}
+
+/// `libc.so.6+0x1234`, or the address alone.
+fn unsymbolized(symbols: &Symbols, location: u32) -> String {
+    let Some((head, _)) = symbols.locations.get(location) else { return NAMELESS.to_owned() };
+    let mapping = head.mapping.checked_sub(1).and_then(|index| symbols.mappings.get(index));
+    let file = mapping.map_or("", |mapping| symbols.string(mapping.filename));
+    match file.rsplit('/').next() {
+        Some(module) if !module.is_empty() => format!("{module}+{:#x}", head.address),
+        _ => format!("{:#x}", head.address),
+    }
+}

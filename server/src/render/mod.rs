@@ -1,0 +1,10 @@
+//! Trees and time series come in; the encodings that clients draw go out.
+
+pub mod flame_graph;
+pub mod diff;
+pub mod tree_bytes;
+pub mod legacy;
+pub mod dot;
+
+#[cfg(test)]
+mod tests;

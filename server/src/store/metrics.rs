@@ -1,0 +1,143 @@
+//! What the store counts.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Metrics {
+    pub profiles: Counter,
+    pub rows: Counter,
+    pub duplicates: Counter,
+    pub commits: Counter,
+    pub commit_errors: Counter,
+    pub written_bytes: Counter,
+    pub pending_bytes: Gauge,
+    pub segments: Gauge,
+    pub series: Gauge,
+    pub memory_bytes: Gauge,
+    pub storage_bytes: Gauge,
+    pub damage: Family<DamageLabels, Counter>,
+    pub evicted: Family<EvictedLabels, Counter>,
+    pub evicted_profiles: Family<EvictedLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DamageLabels {
+    pub reason: Damage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Damage {
+    /// Bytes in the middle of a file.
+    Record,
+    /// A record whose checksum held and that could not be read.
+    Unreadable,
+    /// A profile of a series whose labels were lost.
+    NoSeries,
+    /// A whole file.
+    File,
+    /// The end of a file that was being written: nothing acknowledged.
+    TornTail,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct EvictedLabels {
+    pub reason: Eviction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Eviction {
+    Memory,
+    Storage,
+    Age,
+    DiskFull,
+}
+
+impl EncodeLabelValue for Damage {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let word = match self {
+            Damage::Record => "record",
+            Damage::Unreadable => "unreadable",
+            Damage::NoSeries => "no_series",
+            Damage::File => "file",
+            Damage::TornTail => "torn_tail",
+        };
+        word.encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Eviction {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let word = match self {
+            Eviction::Memory => "memory",
+            Eviction::Storage => "storage",
+            Eviction::Age => "age",
+            Eviction::DiskFull => "disk_full",
+        };
+        word.encode(encoder)
+    }
+}
+
+impl Metrics {
+    pub(super) fn register(registry: &mut Registry) -> Metrics {
+        let metrics = Metrics::default();
+        let registry = registry.sub_registry_with_prefix("store");
+        registry.register("profiles", "Profiles of series stored", metrics.profiles.clone());
+        registry.register("rows", "Rows stored", metrics.rows.clone());
+        registry.register(
+            "duplicate_profiles",
+            "Profiles that were there already",
+            metrics.duplicates.clone(),
+        );
+        registry.register(
+            "commits",
+            "Groups of profiles made durable at once",
+            metrics.commits.clone(),
+        );
+        registry.register(
+            "commit_errors",
+            "Groups that could not be written",
+            metrics.commit_errors.clone(),
+        );
+        registry.register(
+            "written_bytes",
+            "Bytes written to the log",
+            metrics.written_bytes.clone(),
+        );
+        registry.register(
+            "pending_bytes",
+            "Bytes that wait for the disk",
+            metrics.pending_bytes.clone(),
+        );
+        registry.register("segments", "Segments", metrics.segments.clone());
+        registry.register("series", "Series in the newest segment", metrics.series.clone());
+        registry.register(
+            "memory_bytes",
+            "Memory of symbols, series and rows",
+            metrics.memory_bytes.clone(),
+        );
+        registry.register(
+            "storage_bytes",
+            "Bytes of the log on disk",
+            metrics.storage_bytes.clone(),
+        );
+        registry.register("damage", "Damage found in the log at start", metrics.damage.clone());
+        registry.register("evicted_segments", "Oldest segments deleted", metrics.evicted.clone());
+        registry.register(
+            "evicted_profiles",
+            "Profiles in deleted segments",
+            metrics.evicted_profiles.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn damage(&self, reason: Damage, count: usize) {
+        if count > 0 {
+            self.damage.get_or_create(&DamageLabels { reason }).inc_by(count as u64);
+        }
+    }
+}
