@@ -175,7 +175,7 @@ impl Sampler {
                     n_records,
                     "the kernel has dropped process events: scanning all processes again"
                 );
-                self.processes.scan(event.time_ns);
+                self.processes.scan(monotonic_ns());
             }
             (ProcessEventKind::Fork { pid, parent_pid }, Target::Tree(pids))
                 if pids.contains(parent_pid) =>

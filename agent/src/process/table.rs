@@ -27,10 +27,16 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Scans `/proc` for all processes. Events that are older than `now_ns` are ignored for those that are found.
+    /// Scans `/proc` for all processes; those that are not there any more have ended. Events that are older than `now_ns` are
+    /// ignored for those that are found.
     pub fn scan(&mut self, now_ns: u64) {
+        let mut gone: HashSet<u32> = self.by_pid.keys().copied().collect();
         for pid in scan::all_pids() {
+            gone.remove(&pid);
             self.scan_pid(pid, now_ns);
+        }
+        for pid in gone {
+            self.end(pid);
         }
     }
 
@@ -75,12 +81,11 @@ impl Processes {
         if !self.by_pid.contains_key(&pid) {
             self.scan_pid(pid, now_ns);
         }
-        let key = self.n_given;
-        let instance =
-            self.by_pid.entry(pid).or_insert_with(|| Instance::unknown(pid, comm, key, now_ns));
-        if instance.key == key {
-            self.n_given += 1;
+        if !self.by_pid.contains_key(&pid) {
+            let unknown = Instance::unknown(pid, comm, self.next(), now_ns);
+            self.by_pid.insert(pid, unknown);
         }
+        let instance = self.by_pid.get_mut(&pid).expect("it is there by now");
         instance.is_sampled = true;
         if generation == 0 && !instance.published.is_empty() {
             instance.n_unlisted += 1;
@@ -154,7 +159,8 @@ impl Processes {
     /// After a window: forgets processes that have ended and executables that nobody has mapped any more.
     pub fn close_window(&mut self) {
         self.replaced.clear();
-        self.by_pid.retain(|_, instance| !instance.ended);
+        // Threads can outlive their process's main thread: while they are sampled the process is kept.
+        self.by_pid.retain(|_, instance| !instance.ended || instance.is_sampled);
         let mut used = HashSet::new();
         for instance in self.by_pid.values_mut() {
             instance.is_sampled = false;
@@ -279,6 +285,10 @@ impl Processes {
         if self.is_in_scan(pid, time_ns) {
             return;
         }
+        self.end(pid);
+    }
+
+    fn end(&mut self, pid: u32) {
         if let Some(instance) = self.by_pid.get_mut(&pid) {
             instance.ended = true;
             if !instance.published.is_empty() {

@@ -154,9 +154,30 @@ fn what_nobody_maps_is_forgotten_after_the_window() {
     table.apply(ProcessEventKind::Exit { pid: CHILD });
     assert_eq!(table.processes.n_executables(), 2);
     table.processes.close_window();
+    assert!(table.processes.get(CHILD).is_some(), "threads may outlive the main thread");
+    table.processes.close_window();
     assert_eq!(table.processes.n_executables(), 1);
     assert!(table.processes.get(CHILD).is_none());
     assert!(table.processes.get(SHELL).is_some());
+}
+
+#[test]
+fn a_scan_after_lost_events_ends_what_is_gone() {
+    let mut table = Table::new();
+    table.sample(SHELL);
+    table.settle();
+    table.processes.scan(1 << 40);
+    assert_eq!(table.settle(), [(SHELL, None)]);
+}
+
+#[test]
+fn keys_are_never_given_twice() {
+    let mut table = Table::new();
+    let keys: Vec<u64> = (1..50).map(|i| table.sample(CHILD + i)).collect();
+    table.apply(ProcessEventKind::Fork { pid: CHILD, parent_pid: SHELL });
+    let all: std::collections::HashSet<u64> =
+        keys.iter().copied().chain([table.sample(CHILD), table.sample(SHELL)]).collect();
+    assert_eq!(all.len(), keys.len() + 2);
 }
 
 #[test]
