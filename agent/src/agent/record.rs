@@ -18,7 +18,7 @@ use crate::label::{self, Labeler};
 use crate::profile;
 
 /// What naming the frames of a recording may take: somebody waits for it.
-const NAMING_LIMIT: Duration = Duration::from_secs(120);
+const NAMING_LIMIT: Duration = Duration::from_mins(2);
 
 /// What to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
