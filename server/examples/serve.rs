@@ -7,12 +7,13 @@ use std::error::Error;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let mut config = Config::default();
-    config.listen = arguments.next().ok_or("LISTEN is missing")?;
-    config.data = arguments.next().ok_or("DIRECTORY is missing")?.into();
-    if let Some(bytes) = arguments.next() {
-        config.memory_max = serde_json::from_str(&bytes)?;
-    }
+    let listen = arguments.next().ok_or("LISTEN is missing")?;
+    let data = arguments.next().ok_or("DIRECTORY is missing")?.into();
+    let memory_max = match arguments.next() {
+        Some(bytes) => serde_json::from_str(&bytes)?,
+        None => Config::default().memory_max,
+    };
+    let config = Config { listen, data, memory_max, ..Config::default() };
     let listeners = server::bind(&config.listen)?;
     let stop = async {
         if let Err(err) = tokio::signal::ctrl_c().await {

@@ -24,7 +24,7 @@ const ACCEPT_POST: &str = "application/json, application/proto";
 /// Smaller answers are not worth a compressor.
 const COMPRESS_FROM_BYTES: usize = 1 << 10;
 /// No client waits longer, whatever it says.
-const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+const MAX_TIMEOUT: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {

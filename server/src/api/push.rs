@@ -89,7 +89,7 @@ impl Accepted {
         match api.store.append(profile) {
             Ok((_, durable)) => self.waiting.push(durable),
             Err(error @ store::Error::TooManySeries { .. }) => {
-                self.refuse(api, Reason::SeriesLimit, error.into())
+                self.refuse(api, Reason::SeriesLimit, error.into());
             }
             Err(error) => {
                 api.metrics.refuse(Refused::StoreBusy);

@@ -241,7 +241,7 @@ pub(super) async fn select_merge_stacktraces(
             }
             wire::ProfileFormat::Tree => response.tree = tree_bytes::render(&Tree::new(&stacks)),
             wire::ProfileFormat::Dot => {
-                response.dot = dot::render(&Tree::new(&stacks), MAX_DOT_NODES)
+                response.dot = dot::render(&Tree::new(&stacks), MAX_DOT_NODES);
             }
             wire::ProfileFormat::Pprof => {
                 let profile = pprof::merge(&stacks, &selection.profile_type, &selection.range);

@@ -80,7 +80,7 @@ mod tests {
     fn every_form_is_read() {
         let now_ns = 1_795_312_420 * SECOND_NS;
         let check = |text: &str, seconds: Option<i64>| {
-            assert_eq!(parse(text, now_ns), seconds.map(|s| s * SECOND_NS), "{text}")
+            assert_eq!(parse(text, now_ns), seconds.map(|s| s * SECOND_NS), "{text}");
         };
         check("now", Some(1_795_312_420));
         check("now-1h", Some(1_795_308_820));

@@ -132,12 +132,13 @@ pub enum Error {
 impl Error {
     pub fn reason(&self) -> Reason {
         match self {
-            Error::NoProfiles | Error::Malformed { .. } => Reason::MalformedProfile,
             Error::Profile {
                 source: pprof::Error::TooLarge { .. } | pprof::Error::TooDense { .. },
                 ..
             } => Reason::ProfileSize,
-            Error::Profile { .. } => Reason::MalformedProfile,
+            Error::NoProfiles | Error::Malformed { .. } | Error::Profile { .. } => {
+                Reason::MalformedProfile
+            }
             Error::TooManySamples { .. } => Reason::Samples,
             Error::TooManySampleLabels { .. } => Reason::SampleLabels,
             Error::OutsideWindow { .. } => Reason::OutsideWindow,

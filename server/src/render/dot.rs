@@ -2,7 +2,6 @@
 
 use crate::query::tree::Tree;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 
 #[derive(Default)]
 struct Function {
@@ -43,23 +42,19 @@ fn draw(
     if functions.is_empty() {
         return String::new();
     }
-    let mut out = format!("digraph \"total {total}\" {{\nnode [shape=box]\n");
+    let mut lines = vec![format!("digraph \"total {total}\" {{"), "node [shape=box]".to_owned()];
     for (name, function) in functions {
-        let quoted = quote(name);
-        let own = function.own;
-        let cumulative = function.total;
-        // Writing to a string cannot fail.
-        let _ =
-            writeln!(out, "{quoted} [label={}]", quote(&format!("{name}\n{own} of {cumulative}")));
+        let label = quote(&format!("{name}\n{} of {}", function.own, function.total));
+        lines.push(format!("{} [label={label}]", quote(name)));
     }
     let drawn: HashSet<&str> = functions.iter().map(|(name, _)| *name).collect();
     for ((from, to), value) in edges {
         if drawn.contains(from) && drawn.contains(to) {
-            let _ = writeln!(out, "{} -> {} [label=\"{value}\"]", quote(from), quote(to));
+            lines.push(format!("{} -> {} [label=\"{value}\"]", quote(from), quote(to)));
         }
     }
-    out.push_str("}\n");
-    out
+    lines.push("}\n".to_owned());
+    lines.join("\n")
 }
 
 fn quote(text: &str) -> String {

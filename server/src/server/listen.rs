@@ -20,7 +20,7 @@ pub enum BindError {
     Other { address: SocketAddr, source: io::Error },
 }
 
-/// 127.0.0.1 and localhost mean ::1 too, on the same port, where there is IPv6.
+/// 127.0.0.1 and localhost mean `::1` too, on the same port, where there is IPv6.
 pub fn bind(listen: &str) -> Result<Vec<TcpListener>, BindError> {
     let addresses =
         addresses(listen).ok_or_else(|| BindError::Address { text: listen.to_owned() })?;

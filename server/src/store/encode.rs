@@ -70,7 +70,9 @@ pub(super) fn put_definitions(out: &mut Vec<u8>, data: &Data, from: &Mark) {
     for index in gained(out, from.stacks, to.stacks) {
         let locations = symbols.stacks.at(index);
         put(out, locations.len() as u64);
-        locations.iter().for_each(|location| put(out, u64::from(*location)));
+        for location in locations {
+            put(out, u64::from(*location));
+        }
     }
     for index in gained(out, from.label_sets, to.label_sets) {
         let pairs = data.label_sets.at(index);

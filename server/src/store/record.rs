@@ -119,10 +119,8 @@ pub(super) fn scan(file: &[u8], salt: u32, mut each: impl FnMut(Kind, &[u8]) -> 
             scan.whole_bytes = at;
         } else {
             in_damage = true;
-            let skip = rest
-                .get(1..)
-                .and_then(|rest| find_sync(rest))
-                .map_or(rest.len(), |skip| skip.saturating_add(1));
+            let skip =
+                rest.get(1..).and_then(find_sync).map_or(rest.len(), |skip| skip.saturating_add(1));
             at = at.saturating_add(skip);
         }
     }
@@ -163,7 +161,8 @@ impl Record<'_> {
 }
 
 fn decompress(compressed: &[u8]) -> Option<Vec<u8>> {
-    let capacity = zstd::bulk::Decompressor::upper_bound(compressed)?;
+    let len = zstd::zstd_safe::get_frame_content_size(compressed).ok()??;
+    let capacity = usize::try_from(len).ok()?;
     if capacity > MAX_PAYLOAD_BYTES {
         return None;
     }

@@ -54,13 +54,16 @@ fn files() -> &'static HashMap<Cow<'static, str>, File> {
 fn load(name: &str) -> Option<File> {
     let embedded = Files::get(name)?;
     let hash = embedded.metadata.sha256_hash();
-    let digits: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     let gzip = encoder.write_all(&embedded.data).and_then(|()| encoder.finish()).ok();
     Some(File {
         gzip: gzip.filter(|gzip| gzip.len() < embedded.data.len()),
         bytes: embedded.data,
-        etag: HeaderValue::try_from(format!("\"{digits}\"")).ok()?,
+        etag: HeaderValue::try_from(format!(
+            "\"{:032x}\"",
+            u128::from_le_bytes(*hash.first_chunk()?)
+        ))
+        .ok()?,
         content_type: content_type(name),
     })
 }

@@ -42,22 +42,23 @@ impl LogFile {
 
     /// Durable when it returns.
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                let file =
-                    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
-                let file = self.file.insert(file);
-                file.write_all(&file_header(self.salt))?;
-                file.sync_all()?;
-                directory::sync(self.path.parent().unwrap_or(&self.path))?;
-                self.len = FILE_HEADER_LEN as u64;
-                file
-            }
-        };
+        if self.file.is_none() {
+            self.create()?;
+        }
+        let Some(file) = &mut self.file else { unreachable!("it was made") };
         file.write_all(records)?;
         file.sync_data()?;
         self.len += records.len() as u64;
+        Ok(())
+    }
+
+    fn create(&mut self) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
+        let file = self.file.insert(file);
+        file.write_all(&file_header(self.salt))?;
+        file.sync_all()?;
+        directory::sync(self.path.parent().unwrap_or(&self.path))?;
+        self.len = FILE_HEADER_LEN as u64;
         Ok(())
     }
 

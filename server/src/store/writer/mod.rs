@@ -356,15 +356,12 @@ impl Writer {
             {
                 *segment.write() = data;
             }
-            let next = match next {
-                Some(next) => next,
-                None => {
-                    // What was added meanwhile refers to symbols that are gone.
-                    queue.records.clear();
-                    waiters.append(&mut queue.waiters);
-                    self.rotate(&mut queue)
-                }
-            };
+            let next = next.unwrap_or_else(|| {
+                // What was added meanwhile refers to symbols that are gone.
+                queue.records.clear();
+                waiters.append(&mut queue.waiters);
+                self.rotate(&mut queue)
+            });
             self.file = next;
             self.created_ns = (shared.clock)();
         }
