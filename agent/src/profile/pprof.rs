@@ -173,7 +173,8 @@ impl<'a> ProfileBuilder<'a> {
         let next = next_id(self.function_table.len());
         let function_id = *self.functions.entry((name, filename)).or_insert(next);
         if function_id == next {
-            let function = Function { id: next, name, system_name: name, filename, start_line: 0 };
+            // No mangled name: one that equals `name` would have pprof take `name` for mangled, and cut its `<…>` off.
+            let function = Function { id: next, name, filename, ..Function::default() };
             self.function_table.push(function);
         }
         Line { function_id, line: i64::from(function.line), ..Line::default() }

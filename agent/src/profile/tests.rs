@@ -243,6 +243,7 @@ fn assert_valid(profile: &Profile) {
     for (position, function) in profile.function.iter().enumerate() {
         assert_eq!(function.id, position as u64 + 1);
         assert!(is_string(function.name) && is_string(function.filename));
+        assert_ne!(function.system_name, function.name);
     }
     let functions: HashSet<_> = profile.function.iter().map(|it| (it.name, it.filename)).collect();
     assert_eq!(functions.len(), profile.function.len());
