@@ -314,9 +314,11 @@ impl Exporter {
     }
 
     fn pending_text(&self) -> String {
-        let n_windows = self.queue.n_windows();
-        let plural = if n_windows == 1 { "" } else { "s" };
-        format!("{n_windows} window{plural} of profiles")
+        match self.queue.n_windows() {
+            0 => "profiles in memory".to_owned(),
+            1 => "1 window of profiles".to_owned(),
+            n_windows => format!("{n_windows} windows of profiles"),
+        }
     }
 
     fn finish(mut self) {

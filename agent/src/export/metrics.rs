@@ -54,6 +54,18 @@ pub(super) enum RetryReason {
 }
 
 impl DropReason {
+    const ALL: [Self; 9] = [
+        Self::QueueFull,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::TooLarge,
+        Self::Invalid,
+        Self::Redirected,
+        Self::UnexpectedAnswer,
+        Self::Refused,
+        Self::Shutdown,
+    ];
+
     /// The value of the label `reason`.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -77,6 +89,16 @@ impl EncodeLabelValue for DropReason {
 }
 
 impl RetryReason {
+    const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Timeout,
+        Self::RateLimited,
+        Self::ServerError,
+        Self::TooLarge,
+        Self::Credentials,
+        Self::Transport,
+    ];
+
     /// The value of the label `reason`.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -150,6 +172,7 @@ impl Metrics {
         );
         counter("requests", "Requests to the server, retries among them", &new.requests);
         new.register_by_reason(registry);
+        new.begin_at_zero();
         new.register_gauges(registry);
         new
     }
@@ -170,6 +193,17 @@ impl Metrics {
             "Requests that will be sent again, by reason",
             self.retries.clone(),
         );
+    }
+
+    /// A rate over a counter that appears with its first loss would miss that loss.
+    fn begin_at_zero(&self) {
+        for reason in DropReason::ALL {
+            drop(self.dropped_profiles.get_or_create(&DropLabels { reason }));
+            drop(self.dropped_samples.get_or_create(&DropLabels { reason }));
+        }
+        for reason in RetryReason::ALL {
+            drop(self.retries.get_or_create(&RetryLabels { reason }));
+        }
     }
 
     fn register_gauges(&self, registry: &mut Registry) {

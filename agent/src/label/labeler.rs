@@ -14,6 +14,8 @@ use super::{Config, Labels, MAX_VALUE_BYTES, Metrics, Overflow, OverflowLabels, 
 
 /// Windows after which the labels of a thread that was not seen are forgotten.
 const FORGET_AFTER_WINDOWS: u64 = 3;
+/// Threads whose labels are remembered: what a storm of short processes adds beyond is labeled anew each time.
+const MAX_KNOWN: usize = 16_384;
 /// The name under which what is beyond all bounds is summed up.
 const OTHER: &str = "other";
 
@@ -99,6 +101,11 @@ impl Labeler {
         admitted
     }
 
+    #[cfg(test)]
+    pub(super) fn n_known(&self) -> usize {
+        self.known.len()
+    }
+
     fn label_anew(&mut self, key: Key, counted: &CountedStack) -> (Labels, Option<Overflow>) {
         // Without a cgroup the set may be incomplete: the process was perhaps looked at since.
         let earlier = self
@@ -111,8 +118,10 @@ impl Labeler {
             None => self.full_labels(counted),
         };
         let (admitted, overflow) = self.admit(&full);
-        self.known
-            .insert(key, Known { full, admitted: admitted.clone(), overflow, window: self.window });
+        if self.known.len() < MAX_KNOWN || self.known.contains_key(&key) {
+            let known = Known { full, admitted: admitted.clone(), overflow, window: self.window };
+            self.known.insert(key, known);
+        }
         (admitted, overflow)
     }
 
@@ -148,15 +157,20 @@ impl Labeler {
     /// `full` itself while there is room; else the set of its service, of which there may be a quarter as many; else the
     /// one set for everything. So values are never lost, only told apart less.
     fn admit(&mut self, full: &Labels) -> (Labels, Option<Overflow>) {
-        if self.series.contains(full) || self.series.len() < self.config.max_series {
+        // What is in the sets already is given out again: processes that are alike share their labels' memory.
+        if let Some(series) = self.series.get(full) {
+            return (series.clone(), None);
+        }
+        if self.series.len() < self.config.max_series {
             self.series.insert(full.clone());
             return (full.clone(), None);
         }
         let service_name = full.get("service_name").cloned().unwrap_or_else(|| OTHER.into());
         let of_service = self.coarse_labels(service_name);
-        if self.overflow_series.contains(&of_service)
-            || self.overflow_series.len() <= self.config.max_series / 4
-        {
+        if let Some(series) = self.overflow_series.get(&of_service) {
+            return (series.clone(), Some(Overflow::Service));
+        }
+        if self.overflow_series.len() <= self.config.max_series / 4 {
             self.overflow_series.insert(of_service.clone());
             return (of_service, Some(Overflow::Service));
         }

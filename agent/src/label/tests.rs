@@ -268,6 +268,26 @@ fn a_cgroup_file_that_comes_late_is_taken_up_in_the_next_window() {
 }
 
 #[test]
+fn a_storm_of_processes_is_labeled_within_bounds() {
+    let mut labeler = labeler(Config { max_series: 10, ..config() }, None);
+    labeler.begin_window();
+    let mut series = std::collections::HashSet::new();
+    for pid in 0..40_000 {
+        series.insert(labeler.label(&counted(
+            process(pid, Some("/bin/true")),
+            &format!("t{}", pid % 1000),
+            0,
+        )));
+    }
+    assert_eq!(series.len(), 11);
+    assert!(labeler.n_known() < 20_000, "{}", labeler.n_known());
+    for _ in 0..4 {
+        labeler.begin_window();
+    }
+    assert_eq!(labeler.n_known(), 0, "what is not seen again is forgotten");
+}
+
+#[test]
 fn labels_are_sorted_and_unique() {
     let pair = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
     let labels: Labels = [pair("b", "1"), pair("a", "2"), pair("b", "3")].into_iter().collect();

@@ -93,6 +93,14 @@ impl Running {
         });
     }
 
+    /// The value of a metric with that reason.
+    fn metric_of(&self, name: &str, reason: &str) -> u64 {
+        let text = self.metrics();
+        let series = format!("pilotlight_agent_export_{name}{{reason=\"{reason}\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
+    }
+
     fn assert_account(&self) {
         for unit in ["profiles", "samples"] {
             let of = |what: &str| self.metric(&format!("{what}_{unit}_total"));
