@@ -1,4 +1,5 @@
-// `npm run dev`: the built page over made-up data. --port N, --big N (frames of one more service), --empty, --delay MS.
+// `npm run dev`: the built page over made-up data. --port N, --big N (frames of one more service), --empty, --delay MS;
+// --api URL takes the data of a running server.
 
 import { bigService, machine } from "./fake/data.mjs";
 import { startFake } from "./fake/server.mjs";
@@ -9,5 +10,5 @@ const option = (name) => {
 };
 const services = process.argv.includes("--empty") ? [] : machine();
 if (option("big")) services.push(bigService(Number(option("big"))));
-const server = await startFake({ port: Number(option("port") ?? 4130), machine: services, delayMs: Number(option("delay") ?? 0) });
+const server = await startFake({ port: Number(option("port") ?? 4130), machine: services, delayMs: Number(option("delay") ?? 0), api: option("api") });
 console.log(`http://localhost:${server.address().port}/`);

@@ -1,6 +1,6 @@
 // Serves dist/ and the made-up API on one port, under the headers that the real server sends.
 
-import { createServer } from "node:http";
+import { createServer, request as send } from "node:http";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,18 +14,28 @@ const CSP = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ance
 /** A profile with nothing but the empty string in its table. */
 const EMPTY_PPROF = Buffer.from([0x32, 0x00]);
 
-/** Listens on loopback; port 0 takes a free one. `delayMs` holds every answer of the API back. */
-export function startFake({ port = 0, machine, delayMs = 0 }) {
+/** Listens on loopback; port 0 takes a free one. `delayMs` holds every answer of the API back; with `api` a real server answers. */
+export function startFake({ port = 0, machine, delayMs = 0, api: upstream = null }) {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, "http://localhost");
     const rpc = /^\/querier\.v1\.QuerierService\/(\w+)$/.exec(pathname)?.[1];
-    if (rpc && request.method === "POST") return setTimeout(() => api(rpc, request, response, machine), delayMs);
+    if (rpc && request.method === "POST") return setTimeout(() => (upstream ? proxy(new URL(pathname, upstream), request, response) : api(rpc, request, response, machine)), delayMs);
     const file = FILES[pathname];
     if (!file) return response.writeHead(404).end("not found\n");
     response.writeHead(200, { "Content-Type": TYPES[file.split(".").pop()], "Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff" });
     response.end(readFileSync(join(DIST, file)));
   });
   return new Promise((resolve) => server.listen(port, "127.0.0.1", () => resolve(server)));
+}
+
+function proxy(url, request, response) {
+  const { host, origin, ...headers } = request.headers;
+  const onward = send(url, { method: "POST", headers }, (answered) => {
+    response.writeHead(answered.statusCode, answered.headers);
+    answered.pipe(response);
+  });
+  onward.on("error", () => response.writeHead(502).end(`${url.origin} does not answer\n`));
+  request.pipe(onward);
 }
 
 async function api(rpc, request, response, machine) {
