@@ -1,7 +1,7 @@
 //! The worker as a child process: started, spoken to under a deadline, killed and reaped.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,6 +17,9 @@ use super::wire::{Answer, Hello, MAX_PACKET, Request};
 
 /// How long a killed worker may take to go before it is left to itself.
 const REAP_TIME: Duration = Duration::from_millis(500);
+
+/// A deadline is not moved by less.
+const LEAST_EXTENSION: Duration = Duration::from_millis(20);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -131,15 +134,7 @@ impl WorkerProcess {
 
     /// The next answer, if one comes within `budget` and within the deadline.
     pub(super) fn receive(&mut self, budget: Duration) -> Result<Answer, Failure> {
-        let patience = budget.min(self.deadline);
-        match channel::wait_readable(self.socket(), Instant::now() + patience) {
-            Ok(true) => {}
-            Ok(false) => {
-                self.kill();
-                return Err(Failure::Hung(patience));
-            }
-            Err(err) => return Err(self.broke_protocol(format!("nothing ({err})"))),
-        }
+        self.await_answer(budget)?;
         let received = match channel::receive(self.socket.as_fd(), &mut self.buffer) {
             Ok(received) => received,
             Err(Errno::CONNRESET) => return Err(self.bury()),
@@ -150,6 +145,33 @@ impl WorkerProcess {
         }
         let packet = self.buffer.get(..received.len).unwrap_or_default();
         Answer::decode(packet).map_err(|err| self.broke_protocol(err.to_string()))
+    }
+
+    /// Waits for the deadline, longer by what the worker has to wait for a CPU: on an overloaded machine it is slow, not hung.
+    fn await_answer(&mut self, budget: Duration) -> Result<(), Failure> {
+        let started = Instant::now();
+        let queued_before = self.queued();
+        let mut patience = self.deadline.min(budget);
+        loop {
+            match channel::wait_readable(self.socket.as_fd(), started + patience) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(err) => return Err(self.broke_protocol(format!("nothing ({err})"))),
+            }
+            let longer = (self.deadline + self.queued().saturating_sub(queued_before)).min(budget);
+            if longer < patience + LEAST_EXTENSION {
+                self.kill();
+                return Err(Failure::Hung(patience));
+            }
+            patience = longer;
+        }
+    }
+
+    /// How long the worker has been ready to run without a CPU, since it began.
+    fn queued(&self) -> Duration {
+        let schedstat =
+            std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap_or_default();
+        queued(&schedstat)
     }
 
     /// Kills a worker that said `what`.
@@ -174,10 +196,6 @@ impl WorkerProcess {
             std::thread::sleep(Duration::from_millis(1));
         }
         false
-    }
-
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 
     fn kill(&mut self) {
@@ -251,4 +269,24 @@ fn spawn(path: &Path, socket: OwnedFd) -> std::io::Result<(Child, mpsc::Sender<(
         .recv()
         .unwrap_or_else(|_| Err(std::io::Error::other("the starting thread panicked")))?;
     Ok((child, starter))
+}
+
+/// The second number of `/proc/PID/schedstat`: nanoseconds on the run queue. 0 where the kernel does not count them.
+fn queued(schedstat: &str) -> Duration {
+    Duration::from_nanos(
+        schedstat.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::queued;
+    use std::time::Duration;
+
+    #[test]
+    fn time_without_a_cpu_is_read() {
+        assert_eq!(queued("1518272 3000000 7\n"), Duration::from_millis(3));
+        assert_eq!(queued(""), Duration::ZERO);
+        assert!(std::fs::exists("/proc/self/schedstat").unwrap());
+    }
 }

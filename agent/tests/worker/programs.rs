@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("addresses_differ_from_offsets", addresses_differ_from_offsets),
     ("compressed_debug_sections_are_read", compressed_debug_sections_are_read),
     ("stripped_program_gives_visible_misses", stripped_program_gives_visible_misses),
+    ("debug_links_are_not_followed", debug_links_are_not_followed),
     ("deleted_file_is_named", deleted_file_is_named),
     ("vdso_is_named", vdso_is_named),
     ("kernel_is_named", kernel_is_named),
@@ -199,6 +200,26 @@ fn stripped_program_gives_visible_misses() {
     assert_eq!((frame.address, &*frame.module.build_id), (address, "deadbeef01"));
     assert!(matches!(frame.miss, Some("no_symbols" | "unknown_address")), "{frame:?}");
     assert_eq!(subject.misses(Miss::NoSymbols) + subject.misses(Miss::UnknownAddress), 1);
+}
+
+/// The worker reads what it is handed and nothing else.
+fn debug_links_are_not_followed() {
+    let Some(program) = Program::c(&["-g", "-O2"]) else { return };
+    let (address, size) = program.symbols()["leaf"];
+    let address = address + size / 2;
+    let offset = program.offset_of(address);
+    let path = program.path.to_str().expect("UTF-8");
+    let detached = format!("{path}.debug");
+    let link = format!("--add-gnu-debuglink={detached}");
+    for arguments in
+        [&["--only-keep-debug", path, &detached][..], &["--strip-all", path], &[&link, path]]
+    {
+        tool("objcopy", arguments).expect("objcopy is part of binutils");
+    }
+    let theirs = addr2line(path, address);
+    assert_eq!(theirs.last().expect("a line").0, "leaf", "binutils follow the link");
+    let frame = Subject::new().name_offsets(&open(&program.path), &[offset]).remove(0);
+    assert!(frame.miss.is_some(), "{frame:?}");
 }
 
 fn deleted_file_is_named() {
