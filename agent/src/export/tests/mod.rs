@@ -88,8 +88,8 @@ impl Running {
     }
 
     fn wait_for(&self, name: &str, expected: u64) {
-        wait_until(&format!("{name} = {expected} in\n{}", self.metrics()), || {
-            self.metric(name) == expected
+        wait_until(&format!("{name} >= {expected} in\n{}", self.metrics()), || {
+            self.metric(name) >= expected
         });
     }
 
