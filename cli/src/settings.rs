@@ -1,0 +1,120 @@
+//! A command's arguments in; the settings of the agent and of the server out.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_yaml::Value;
+
+use crate::arguments;
+use crate::load::{self, Flag, Loaded, Settings, Sources, Variable, knows};
+
+/// Where packages put the settings.
+const AGENT_FILE: &str = "/etc/pilotlight/agent.yaml";
+const SERVER_FILE: &str = "/etc/pilotlight/server.yaml";
+/// Where root's profiles are.
+const ROOT_DATA: &str = "/var/lib/pilotlight";
+
+impl Settings for agent::config::Config {
+    fn validate(&self) -> Result<(), String> {
+        self.validate().map_err(|error| error.to_string())
+    }
+}
+
+impl Settings for server::config::Config {
+    fn validate(&self) -> Result<(), String> {
+        self.validate().map_err(|error| error.to_string())
+    }
+}
+
+/// The agent's settings: its file, the environment, then `flags`.
+pub(crate) fn agent(file: Option<&Path>, flags: Vec<Flag>) -> Result<agent::config::Config> {
+    let loaded: Loaded<agent::config::Config> =
+        load::load(&sources(file, AGENT_FILE, flags)?, knows::<server::config::Config>)?;
+    Ok(loaded.config)
+}
+
+/// The server's settings: its file, the environment, then `flags`; the data directory is chosen if nobody has.
+pub(crate) fn server(
+    file: Option<&Path>,
+    flags: Vec<Flag>,
+) -> Result<Loaded<server::config::Config>> {
+    let mut loaded: Loaded<server::config::Config> =
+        load::load(&sources(file, SERVER_FILE, flags)?, knows::<agent::config::Config>)?;
+    if loaded.config.data.as_os_str().is_empty() {
+        loaded.config.data = usual_data(rustix::process::geteuid().is_root(), |name| env::var_os(name).map(PathBuf::from))
+            .context("cannot tell where to store: neither XDG_DATA_HOME nor HOME is set; choose a directory with --data")?;
+    }
+    Ok(loaded)
+}
+
+fn sources(file: Option<&Path>, usual: &str, flags: Vec<Flag>) -> Result<Sources> {
+    let file = load::read_file(file, Path::new(usual))?;
+    Ok(Sources { file, environment: Variable::all(env::vars_os())?, flags })
+}
+
+fn usual_data(is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if is_root {
+        return Some(PathBuf::from(ROOT_DATA));
+    }
+    // The XDG base directory specification: a relative path is as good as none.
+    let absolute = |name| variable(name).filter(|path| path.is_absolute());
+    let base = absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    Some(base?.join("pilotlight"))
+}
+
+impl arguments::Frequency {
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let flag = |hz: u32| Flag { name: "-F", key: "sampling.frequency_hz", value: hz.into() };
+        self.hz.map(flag).into_iter().collect()
+    }
+}
+
+impl arguments::Storage {
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let listen = self.listen.as_ref().map(|listen| Flag {
+            name: "--listen",
+            key: "listen",
+            value: listen.as_str().into(),
+        });
+        let data =
+            self.data.as_ref().map(|data| Flag { name: "--data", key: "data", value: path(data) });
+        listen.into_iter().chain(data).collect()
+    }
+}
+
+impl arguments::Agent {
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let server = self.server.as_ref().map(|url| Flag {
+            name: "--server",
+            key: "server.url",
+            value: url.as_str().into(),
+        });
+        let log =
+            self.bpf_log.then(|| Flag { name: "--bpf-log", key: "bpf.log", value: true.into() });
+        server.into_iter().chain(log).chain(self.frequency.flags()).collect()
+    }
+}
+
+fn path(path: &Path) -> Value {
+    path.to_string_lossy().into_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_are_stored_where_it_is_usual() {
+        let check = |is_root, xdg: Option<&str>, home: Option<&str>, expected: Option<&str>| {
+            let variable = |name: &str| if name == "HOME" { home } else { xdg }.map(PathBuf::from);
+            assert_eq!(usual_data(is_root, variable), expected.map(PathBuf::from));
+        };
+        check(true, Some("/x"), Some("/root"), Some("/var/lib/pilotlight"));
+        check(false, Some("/x"), Some("/home/a"), Some("/x/pilotlight"));
+        check(false, None, Some("/home/a"), Some("/home/a/.local/share/pilotlight"));
+        check(false, Some("x"), Some("/home/a"), Some("/home/a/.local/share/pilotlight"));
+        check(false, None, None, None);
+    }
+}
