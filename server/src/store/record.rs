@@ -5,7 +5,7 @@
 //! header  magic "PLOTWAL\0" | version u16 | 0 u16 | salt u32 | crc32c of these u32          20 bytes, little-endian
 //! record  sync f0 9f 94 a5 | payload length u32 | crc u32 | kind u8 | flags u8 | 0 u16      16 bytes, then the payload
 //! ```
-//! A record's crc32c is of salt, payload length, kind, flags and payload: what looks like a record inside a payload has not
+//! A record's crc32c is of salt, payload length, the rest of its header and payload: what looks like a record inside a payload has not
 //! the file's salt.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -73,15 +73,15 @@ pub(super) fn append(out: &mut Vec<u8>, salt: u32, kind: Kind, payload: &[u8]) {
     let len = u32::try_from(payload.len()).expect("a request's symbols and rows are bounded");
     out.extend(SYNC);
     out.extend(len.to_le_bytes());
-    out.extend(crc(salt, len, kind as u8, flags, payload).to_le_bytes());
-    out.extend([kind as u8, flags, 0, 0]);
+    let what = [kind as u8, flags, 0, 0];
+    out.extend(crc(salt, len, what, payload).to_le_bytes());
+    out.extend(what);
     out.extend(payload);
 }
 
-fn crc(salt: u32, len: u32, kind: u8, flags: u8, payload: &[u8]) -> u32 {
-    let mut head = [0; 10];
-    let fields = salt.to_le_bytes().into_iter().chain(len.to_le_bytes()).chain([kind, flags]);
-    head.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+/// `what` is the end of the record's header: kind, flags and the unused bytes.
+fn crc(salt: u32, len: u32, what: [u8; 4], payload: &[u8]) -> u32 {
+    let head = [salt.to_le_bytes(), len.to_le_bytes(), what].concat();
     crc32c::crc32c_append(crc32c::crc32c(&head), payload)
 }
 
@@ -137,11 +137,11 @@ fn whole_record(bytes: &[u8], salt: u32) -> Option<(Record<'_>, usize)> {
     let bytes_after_sync = bytes.strip_prefix(&SYNC)?;
     let len = u32_at(bytes_after_sync, 0)?;
     let stored_crc = u32_at(bytes_after_sync, 4)?;
-    let (kind, flags) = (*bytes_after_sync.get(8)?, *bytes_after_sync.get(9)?);
+    let what: [u8; 4] = bytes_after_sync.get(8..12)?.try_into().ok()?;
     let end = RECORD_HEADER_LEN.checked_add(len as usize)?;
     let payload = bytes.get(RECORD_HEADER_LEN..end)?;
-    (crc(salt, len, kind, flags, payload) == stored_crc)
-        .then_some((Record { kind, flags, payload }, end))
+    let [kind, flags, ..] = what;
+    (crc(salt, len, what, payload) == stored_crc).then_some((Record { kind, flags, payload }, end))
 }
 
 impl Record<'_> {
