@@ -1,1 +1,138 @@
+//! The whole server over real sockets.
 
+use super::*;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<Result<(), Error>>,
+}
+
+fn start(data: &std::path::Path, change: impl FnOnce(&mut Config)) -> Running {
+    let mut config = Config { data: data.to_owned(), ..Config::default() };
+    change(&mut config);
+    let listeners = bind("127.0.0.1:0").unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(run(config, listeners, async {
+            stopped.await.unwrap_or_default();
+        }))
+    });
+    Running { address, stop, thread }
+}
+
+impl Running {
+    fn exchange(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn get(&self, path: &str, headers: &str) -> String {
+        self.exchange(&format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"))
+    }
+
+    fn stop(self) -> Result<(), Error> {
+        self.stop.send(()).unwrap();
+        self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn it_serves_stops_and_has_everything_again() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |_| {});
+    assert!(running.get("/ready", "host: localhost\r\n").starts_with("HTTP/1.1 200 OK"));
+    let page = running.get("/", "host: localhost:4040\r\n");
+    assert!(
+        page.contains("content-security-policy: default-src 'self';")
+            && page.contains("x-content-type-options: nosniff")
+    );
+    let body = "main;f 3";
+    let push = format!(
+        "POST /ingest?name=app HTTP/1.1\r\nhost: [::1]\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert!(running.exchange(&push).starts_with("HTTP/1.1 200 OK"));
+    running.stop().unwrap();
+    let began = Instant::now();
+    let running = start(data.path(), |_| {});
+    let values = running.get("/pyroscope/label-values?label=service_name", "host: localhost\r\n");
+    assert!(values.ends_with("[\"app\"]"), "{values}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    running.stop().unwrap();
+}
+
+#[test]
+fn foreign_hosts_and_origins_are_refused_on_loopback() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |_| {});
+    for headers in ["host: evil.example\r\n", "host: localhost\r\norigin: http://evil.example\r\n"]
+    {
+        for path in ["/", "/ready", "/metrics", "/pyroscope/label-values?label=a"] {
+            assert!(
+                running.get(path, headers).starts_with("HTTP/1.1 403 Forbidden"),
+                "{path} {headers}"
+            );
+        }
+    }
+    assert!(
+        running
+            .get("/ready", "host: localhost\r\norigin: http://localhost:5173\r\n")
+            .starts_with("HTTP/1.1 200")
+    );
+    running.stop().unwrap();
+}
+
+#[test]
+fn headers_that_do_not_come_are_not_waited_for() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |config| {
+        config.http.header_timeout = serde_json::from_str("\"200ms\"").unwrap();
+    });
+    let began = Instant::now();
+    running.exchange("GET / HTTP/1.1\r\nhost: local");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    running.stop().unwrap();
+}
+
+#[test]
+fn taken_ports_and_wrong_addresses_are_named() {
+    let listeners = bind("localhost:0").unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    assert!(
+        listeners.iter().all(|listener| listener.local_addr().unwrap().port() == address.port())
+    );
+    let error = bind(&address.to_string()).unwrap_err().to_string();
+    let expected = "the port is taken; end the program that has it or choose another with --listen";
+    assert_eq!(error, format!("cannot listen on {address}: {expected}"));
+    for wrong in ["", "4040", "localhost", "localhost:x", "localhost:99999", "no such host:1"] {
+        assert!(matches!(bind(wrong), Err(BindError::Address { .. })), "{wrong}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_named() {
+    let check = |change: fn(&mut Config), expected: &str| {
+        let error = start(std::path::Path::new("/proc/none"), change)
+            .thread
+            .join()
+            .unwrap()
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(expected), "{error}");
+    };
+    check(|config| config.limits.series = 0, "configuration: limits.series: must be 1 or more");
+    check(|config| config.data = "".into(), "no data directory is given");
+    check(|_| {}, "cannot create data directory /proc/none: ");
+}

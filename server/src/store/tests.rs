@@ -92,22 +92,22 @@ fn contents_of(data: &segment::Data) -> BTreeSet<String> {
 }
 
 fn stack_text(symbols: &symbols::Symbols, stack: u32) -> String {
-    let mut text = String::new();
+    let mut parts = Vec::new();
     for location in symbols.stacks.at(stack) {
         let (head, _) = symbols.locations.get(*location).unwrap();
         let mapping = symbols.mappings.get(head.mapping - 1).unwrap();
-        text.push_str(&format!("{} {:x}", symbols.string(mapping.filename), head.address));
+        parts.push(format!("{} {:x}", symbols.string(mapping.filename), head.address));
         for line in symbols.lines(*location) {
             let function = symbols.functions.get(line.function).unwrap();
-            text.push_str(&format!(
-                " {}:{}:{};",
+            parts.push(format!(
+                "{}:{}:{}",
                 symbols.string(function.name),
                 line.line,
                 function.start_line
             ));
         }
     }
-    text
+    parts.join(" ")
 }
 
 fn metrics(registry: &Registry) -> String {
