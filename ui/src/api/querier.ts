@@ -1,13 +1,13 @@
 // The questions that the page asks: profile types, services, series, flame graphs and the pprof with files and lines.
 
 import type { PprofMessage } from "../profile/detail";
-import { decodeTree, type TreeNode } from "../profile/tree";
+import { arrange, decodeTree, type TreeNode } from "../profile/tree";
 import { CPU_TYPE } from "../state/url";
 import { formatSelector, selectorOf, type Matcher } from "../state/selector";
 import { stepFor, type Interval } from "../state/time";
 import { call, callProto } from "./connect";
 import { encodeSelectMergeProfile } from "./proto";
-import { rates, secondsCovered, stackLayers, type Rates, type TimelineData } from "./rates";
+import { firstMs, rates, secondsCovered, stackLayers, type Rates, type TimelineData } from "./rates";
 import type { LabelPair, NamesResponse, ProfileType, ProfileTypesResponse, SelectSeriesResponse, SeriesResponse, StacktracesResponse } from "./wire";
 
 const MAX_NODES = 16384;
@@ -56,16 +56,19 @@ export async function services(interval: Interval, filter: string, signal: Abort
     types.set(name, (types.get(name) ?? new Set()).add(labelOf(labels, "__profile_type__")));
   }
   const all = cpu.series ?? [];
-  const seconds = secondsCovered(all.flatMap((series) => series.points ?? []), step);
+  const points = all.flatMap((series) => series.points ?? []);
+  const seconds = secondsCovered(points, step);
+  // Lines of all services begin together, where the first datum of any of them is.
+  const since = firstMs(points);
   const list = new Map<string, Service>();
   for (const [name, known] of types) list.set(name, { name, types: [...known], rate: null, line: { times: [], values: [] } });
-  for (const { labels, points = [] } of all) {
+  for (const { labels, points: own = [] } of all) {
     const name = labelOf(labels, "service_name");
-    const sum = points.reduce((total, { value = 0 }) => total + value, 0);
-    list.set(name, { name, types: [...(types.get(name) ?? [CPU_TYPE])], rate: seconds > 0 ? sum / seconds : 0, line: rates(points, interval, step) });
+    const sum = own.reduce((total, { value = 0 }) => total + value, 0);
+    list.set(name, { name, types: [...(types.get(name) ?? [CPU_TYPE])], rate: seconds > 0 ? sum / seconds : 0, line: rates(own, interval, step, since) });
   }
   const sorted = [...list.values()].sort((a, b) => (b.rate ?? -1) - (a.rate ?? -1) || a.name.localeCompare(b.name));
-  return { list: sorted, total: totalOf(sorted, all.flatMap((series) => series.points ?? []), interval, step) };
+  return { list: sorted, total: totalOf(sorted, points, interval, step) };
 }
 
 function totalOf(list: Service[], points: { value?: number; timestamp?: string | number }[], interval: Interval, step: number): Service {
@@ -92,7 +95,8 @@ function selectSeries(query: Query, step: number, groupBy: string[], signal: Abo
 export async function flameGraph(query: Query, signal: AbortSignal): Promise<TreeNode | null> {
   const body = { profileTypeID: query.type, labelSelector: selectorOf(query.service, query.filter), maxNodes: MAX_NODES, ...range(query.interval) };
   const { flamegraph } = await call<StacktracesResponse>("SelectMergeStacktraces", body, signal);
-  return decodeTree(flamegraph);
+  const root = decodeTree(flamegraph);
+  return root && arrange(root);
 }
 
 export function pprof(query: Query, signal: AbortSignal): Promise<PprofMessage> {

@@ -30,14 +30,23 @@ export interface TimelineData {
 /** How long after its end a window may still be on its way here. */
 const DELIVERY_MS = 30e3;
 
-/** Empty buckets are zero, but those at the end whose windows are not here yet are left out. Points of one time are added. */
-export function rates(points: readonly Point[], { fromMs, untilMs }: Interval, step: number): Rates {
+/** When the first datum is; infinity without any. */
+export function firstMs(points: readonly Point[]): number {
+  return points.reduce((first, { value = 0, timestamp = 0 }) => (value > 0 ? Math.min(first, Number(timestamp)) : first), Infinity);
+}
+
+/**
+ * Empty buckets are zero, but those before the first datum (or `since`) and those at the end whose windows are not here yet are left
+ * out. Points of one time are added.
+ */
+export function rates(points: readonly Point[], { fromMs, untilMs }: Interval, step: number, since = firstMs(points)): Rates {
   const grid = step * 1e3;
   const sums = sumByTime(points);
   const times: number[] = [];
   const values: number[] = [];
   const start = Math.floor(fromMs / grid) * grid + grid;
   for (let t = start; t <= untilMs; t += grid) {
+    if (t < since) continue;
     times.push(t / 1e3);
     values.push((sums.get(t) ?? 0) / step);
   }

@@ -63,6 +63,19 @@ export function newNode(name: string, parent: TreeNode | null, x: number, total:
   return { name, total, self, depth, x, parent, children: [], path: hash(parent?.path ?? "", name), detail: null };
 }
 
+/** Puts the largest children first and a parent's own time behind them: hot paths run down the left edge, crumbs gather on the right. */
+export function arrange(root: TreeNode): TreeNode {
+  walk(root, (node) => {
+    node.children.sort((a, b) => b.total - a.total || (a.name < b.name ? -1 : 1));
+    let x = node.x;
+    for (const child of node.children) {
+      child.x = x;
+      x += child.total;
+    }
+  });
+  return root;
+}
+
 /** Visits every node, parents before children. */
 export function walk(root: TreeNode, visit: (node: TreeNode) => void): void {
   const stack = [root];

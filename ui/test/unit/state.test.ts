@@ -84,10 +84,11 @@ test("steps are round, at least a window, and few enough", () => {
   assert.deepEqual([step(0.25), step(1), step(6), step(24), step(168), step(24 * 365 * 10)], [10, 20, 120, 600, 3600, 86400]);
 });
 
-test("points become a dense line without the windows that are still on their way", () => {
+test("points become a dense line from the first datum to the last window that is here", () => {
   const points = [{ timestamp: "20000", value: 50 }, { timestamp: "40000", value: 30 }, { timestamp: "40000", value: 10 }];
-  assert.deepEqual(rates(points, { fromMs: 5_000, untilMs: 60_000 }, 10), { times: [10, 20, 30, 40], values: [0, 5, 0, 4] });
-  assert.deepEqual(rates([], { fromMs: 0, untilMs: 100_000 }, 10).values, [0, 0, 0, 0, 0, 0]);
+  assert.deepEqual(rates(points, { fromMs: 5_000, untilMs: 60_000 }, 10), { times: [20, 30, 40], values: [5, 0, 4] });
+  assert.deepEqual(rates([], { fromMs: 0, untilMs: 100_000 }, 10).values, []);
+  assert.deepEqual(rates(points, { fromMs: 5_000, untilMs: 60_000 }, 10, 10_000).values, [0, 5, 0, 4]);
   assert.equal(secondsCovered(points, 10), 30);
   assert.equal(secondsCovered([], 10), 0);
 });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ancestry, cleanName, decodeTree, findByPath, maxDepth, walk } from "../../src/profile/tree";
+import { ancestry, arrange, cleanName, decodeTree, findByPath, maxDepth, walk } from "../../src/profile/tree";
 import { find, message, show, tree } from "./trees";
 
 test("decodes the protocol's golden vector", () => {
@@ -14,6 +14,13 @@ test("decodes the protocol's golden vector", () => {
 test("what it decodes is what was encoded", () => {
   const root = tree("a;b;c 3\na;b 2\nd 5\na;x;y;z 7\nd;d;d 1");
   assert.equal(show(root), "total 18/0\n  a 12/0\n    b 5/2\n      c 3/3\n    x 7/0\n      y 7/0\n        z 7/7\n  d 6/5\n    d 1/0\n      d 1/1");
+});
+
+test("arranged, the largest children come first and own time last", () => {
+  const root = arrange(tree("a;b 1\na;c 3\na 2\nz 9"));
+  const places: string[] = [];
+  walk(root, ({ name, x, total }) => places.push(`${name}@${x}+${total}`));
+  assert.deepEqual(places, ["total@0+15", "z@0+9", "a@9+6", "c@9+3", "b@12+1"]);
 });
 
 test("an answer without samples is no tree", () => {
