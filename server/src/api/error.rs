@@ -1,7 +1,9 @@
 //! Errors as the protocol writes them: a status and `{"code":"...","message":"..."}`, also where the request was protobuf.
 
+use crate::ingest;
 use crate::ingest::form;
-use crate::{ingest, query, store};
+use crate::query;
+use crate::store;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

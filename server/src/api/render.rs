@@ -8,7 +8,7 @@ use crate::query::labels as label_query;
 use crate::query::range::Range;
 use crate::query::series::Aggregation;
 use crate::query::tree::Tree;
-use crate::render::legacy::{self, Timeline};
+use crate::render::flamebearer::{self, Timeline};
 use crate::render::{diff, dot, flame_graph};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -115,7 +115,7 @@ pub(super) async fn render(State(api): State<Arc<Api>>, request: Request) -> Res
         }
         let graph = flame_graph::render(&tree, max_nodes);
         let (timeline, groups) = timelines(api, &selection, parameters)?;
-        json(&legacy::single(graph, &selection.profile_type, timeline, groups))
+        json(&flamebearer::single(graph, &selection.profile_type, timeline, groups))
     };
     answer(api, request, render).await
 }
@@ -128,7 +128,7 @@ fn timelines(
 ) -> Result<(Timeline, BTreeMap<String, Timeline>), Error> {
     let (from_s, end_s) =
         (selection.range.start_ms.div_euclid(1_000), selection.range.end_ms.div_euclid(1_000));
-    let step_s = legacy::step_s(end_s - from_s);
+    let step_s = flamebearer::step_s(end_s - from_s);
     let start_s = from_s.div_euclid(step_s) * step_s;
     let mut snapped = selection.clone();
     snapped.range.start_ms = start_s * 1_000;
@@ -136,7 +136,7 @@ fn timelines(
         Some("avg") => Aggregation::Average,
         _ => Aggregation::Sum,
     };
-    let timeline = |points: &[(i64, f64)]| legacy::timeline(points, start_s, end_s, step_s);
+    let timeline = |points: &[(i64, f64)]| flamebearer::timeline(points, start_s, end_s, step_s);
     let all = snapped.series(api, step_s * 1_000, &[], aggregation)?;
     let mut groups = BTreeMap::new();
     if let Some(label) = parameters.get("groupBy").filter(|label| !label.is_empty()) {
@@ -162,7 +162,10 @@ pub(super) async fn render_diff(State(api): State<Arc<Api>>, request: Request) -
         let max_nodes = parameters.max_nodes(api)?;
         let [left_tree, right_tree] =
             [&left, &right].map(|selection| Tree::new(&selection.stacks(api)));
-        json(&legacy::double(diff::render(&left_tree, &right_tree, max_nodes), &left.profile_type))
+        json(&flamebearer::double(
+            diff::render(&left_tree, &right_tree, max_nodes),
+            &left.profile_type,
+        ))
     };
     answer(api, request, render).await
 }

@@ -2,8 +2,10 @@
 
 mod units;
 
+use crate::api;
 use crate::config::units::{Bytes, Span};
-use crate::{api, ingest, store};
+use crate::ingest;
+use crate::store;
 use serde::Deserialize;
 use std::path::PathBuf;
 

@@ -10,7 +10,6 @@ use crate::query::series::{self, Aggregation, SeriesQuery};
 use crate::query::stacks;
 use crate::query::tree::Tree;
 use crate::query::{labels, pprof};
-use crate::render::flame_graph;
 use crate::store::{Config, Store};
 use prometheus_client::registry::Registry;
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
@@ -82,9 +81,8 @@ fn sums(store: &Store, step_ms: i64) -> (i64, i64, i64) {
     let range = Range { start_ms: BASE_MS, end_ms: BASE_MS + 100_000 };
     let segments = store.select(range.start_ns(), range.end_ns());
     let selected = stacks::select(&segments, &selector("{}"), &range, &[]);
-    let graph = flame_graph::render(&Tree::new(&selected), 5);
-    let drawn: i64 = graph.levels.iter().flat_map(|level| level.chunks(4)).map(|bar| bar[2]).sum();
-    assert_eq!(drawn, graph.total);
+    let tree = Tree::new(&selected);
+    assert_eq!(tree.nodes().iter().map(|node| node.own).sum::<i64>(), tree.total());
     let merged =
         pprof::merge(&selected, &ProfileType::parse("a:b:c:d:e").expect("it is one"), &range);
     protocol::pprof::check(&merged).expect("the pprof is right");
@@ -102,7 +100,7 @@ fn sums(store: &Store, step_ms: i64) -> (i64, i64, i64) {
     let series = series::select(&segments, &query).expect("the query is right");
     let in_series: f64 =
         series.iter().flat_map(|series| &series.points).map(|(_, value)| value).sum();
-    (graph.total, in_pprof, in_series as i64)
+    (tree.total(), in_pprof, in_series as i64)
 }
 
 proptest! {

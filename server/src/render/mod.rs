@@ -3,7 +3,7 @@
 pub mod flame_graph;
 pub mod diff;
 pub mod tree_bytes;
-pub mod legacy;
+pub mod flamebearer;
 pub mod dot;
 
 #[cfg(test)]

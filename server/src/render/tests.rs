@@ -1,7 +1,8 @@
 //! The golden vectors of the protocol.
 
 use crate::query::tree::Tree;
-use crate::render::{diff, flame_graph, legacy, tree_bytes};
+use crate::render::{diff, flame_graph, flamebearer, tree_bytes};
+use proptest::prelude::{prop_assert_eq, proptest};
 
 fn tree(stacks: &[(&str, i64)]) -> Tree {
     let split: Vec<(Vec<&str>, i64)> =
@@ -90,8 +91,31 @@ fn steps_are_round() {
         (7 * 86_400, 300),
         (400 * 86_400, 21_600),
     ] {
-        assert_eq!(legacy::step_s(range_s), step_s, "{range_s}");
+        assert_eq!(flamebearer::step_s(range_s), step_s, "{range_s}");
     }
-    let timeline = legacy::timeline(&[(15_000, 1.0), (45_000, 2.0)], 15, 60, 15);
+    let timeline = flamebearer::timeline(&[(15_000, 1.0), (45_000, 2.0)], 15, 60, 15);
     assert_eq!(timeline.samples, [1, 0, 2, 0]);
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost_in_drawing(
+        left in proptest::collection::vec(("[a-c](;[a-c]){0,5}", 1_i64..100), 0..40),
+        right in proptest::collection::vec(("[a-c](;[a-c]){0,5}", 1_i64..100), 0..40),
+        max_nodes in 0_i64..50,
+    ) {
+        let sides = [left, right].map(|stacks| {
+            let stacks: Vec<(&str, i64)> = stacks.iter().map(|(stack, value)| (stack.as_str(), *value)).collect();
+            (stacks.iter().map(|(_, value)| value).sum::<i64>(), tree(&stacks))
+        });
+        for (sum, tree) in &sides {
+            let graph = flame_graph::render(tree, max_nodes);
+            let own: i64 = graph.levels.iter().flat_map(|level| level.chunks(4)).map(|bar| bar[2]).sum();
+            prop_assert_eq!((graph.total, own), (*sum, *sum));
+        }
+        let [(left_sum, left), (right_sum, right)] = sides;
+        let graph = diff::render(&left, &right, max_nodes);
+        let own = |index: usize| graph.levels.iter().flat_map(|level| level.chunks(7)).map(|bar| bar[index]).sum::<i64>();
+        prop_assert_eq!((graph.total, own(2), own(5)), (left_sum + right_sum, left_sum, right_sum));
+    }
 }
