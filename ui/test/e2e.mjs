@@ -1,5 +1,5 @@
 // The page in headless Chromium against a running server: finds a service and its hot function as a person would.
-// node test/e2e.mjs --url http://127.0.0.1:4040 --service NAME --function FUNC [--screenshots DIR] [--timeout SECONDS]
+// node test/e2e.mjs --url http://127.0.0.1:4040 --service NAME --function FUNC [--screenshots DIR] [--timeout SECONDS] [--range 5m]
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -9,7 +9,7 @@ import { openBrowser } from "./browser/launch.mjs";
 import { clickFrame, dragTimeline, framesNamed, hover, parameter, profileDrawn } from "./browser/page.mjs";
 
 const { values: options } = parseArgs({
-  options: { url: { type: "string" }, service: { type: "string" }, function: { type: "string" }, screenshots: { type: "string" }, timeout: { type: "string", default: "45" }, chromium: { type: "string", default: "/usr/bin/chromium" } },
+  options: { url: { type: "string" }, service: { type: "string" }, function: { type: "string" }, screenshots: { type: "string" }, timeout: { type: "string", default: "45" }, range: { type: "string" }, chromium: { type: "string", default: "/usr/bin/chromium" } },
 });
 if (!options.url || !options.service || !options.function) {
   console.error("usage: node test/e2e.mjs --url URL --service NAME --function FUNC [--screenshots DIR] [--timeout SECONDS] [--chromium PATH]");
@@ -18,6 +18,7 @@ if (!options.url || !options.service || !options.function) {
 const { service, function: wanted } = options;
 const base = new URL(options.url);
 const { browser, page, faults } = await openBrowser({ executable: options.chromium, origin: base.origin });
+const entryQuery = `/?refresh=off${options.range ? `&from=now-${options.range}` : ""}`;
 let step = "open the page";
 
 try {
@@ -48,7 +49,7 @@ async function findService() {
   const until = Date.now() + Number(options.timeout) * 1e3;
   const entry = page.locator(`[data-service=${JSON.stringify(service)}]`);
   for (;;) {
-    await page.goto(new URL("/?refresh=off", base).href);
+    await page.goto(new URL(entryQuery, base).href);
     await page.locator('.services[aria-busy="false"]').waitFor({ timeout: 15_000 });
     if ((await entry.count()) > 0) break;
     if (Date.now() > until) throw new Error(`not there; the list has: ${(await page.locator("[data-service]").allInnerTexts()).map((text) => text.replace(/\s+/g, " ")).join(", ") || "nothing"}`);
@@ -109,6 +110,7 @@ async function zoomByClick() {
 
 async function dragAndGoBack() {
   step = "drag the timeline";
+  const before = parameter(page, "from");
   await dragTimeline(page, 0.3, 0.995);
   await page.waitForURL(/from=\d+/, { timeout: 3000 });
   const [from, until] = [Number(parameter(page, "from")), Number(parameter(page, "until"))];
@@ -116,7 +118,7 @@ async function dragAndGoBack() {
   await page.locator('.profile[aria-busy="false"]').waitFor({ timeout: 15_000 });
   say(`timeline dragged to ${Math.round((until - from) / 1e3)} s`);
   await page.locator(".plot .u-over").dblclick({ position: { x: 60, y: 20 } });
-  await page.waitForURL((url) => !url.searchParams.has("from"), { timeout: 3000 });
+  await page.waitForURL((url) => url.searchParams.get("from") === before, { timeout: 3000 });
   await profileDrawn(page);
 }
 

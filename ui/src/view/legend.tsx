@@ -25,11 +25,16 @@ export function Legend({ groups, coloring, total, search, onSearch }: Props) {
         return (
           <button key={name} type="button" class={on ? "chip on" : "chip"} aria-pressed={on} title={`Show the frames of ${name}`} onClick={() => onSearch(on ? "" : query)}>
             <span class="swatch" style={{ background: color }} />
-            <span class="chip-name">{name}</span>
+            <span class="chip-name">{labelOf(name)}</span>
             <span class="dim">{formatShare(self, total)}</span>
           </button>
         );
       })}
     </div>
   );
+}
+
+// Of a long Go package the end tells more than the host that all of them begin with.
+function labelOf(name: string): string {
+  return name.length > 28 && name.includes("/") ? `…/${name.split("/").slice(-2).join("/")}` : name;
 }
