@@ -50,7 +50,7 @@ async function findService() {
   const entry = page.locator(`[data-service=${JSON.stringify(service)}]`);
   for (;;) {
     await page.goto(new URL(entryQuery, base).href);
-    await page.locator('.services[aria-busy="false"]').waitFor({ timeout: 15_000 });
+    await page.locator('.services[aria-busy="false"]').waitFor({ timeout: 60_000 });
     if ((await entry.count()) > 0) break;
     if (Date.now() > until) throw new Error(`not there; the list has: ${(await page.locator("[data-service]").allInnerTexts()).map((text) => text.replace(/\s+/g, " ")).join(", ") || "nothing"}`);
     await page.waitForTimeout(2000);
@@ -115,7 +115,7 @@ async function dragAndGoBack() {
   await page.waitForURL(/from=\d+/, { timeout: 3000 });
   const [from, until] = [Number(parameter(page, "from")), Number(parameter(page, "until"))];
   assert.ok(until > from && until - from < 15 * 60e3, `from ${from} until ${until}`);
-  await page.locator('.profile[aria-busy="false"]').waitFor({ timeout: 15_000 });
+  await page.locator('.profile[aria-busy="false"]').waitFor({ timeout: 60_000 });
   say(`timeline dragged to ${Math.round((until - from) / 1e3)} s`);
   await page.locator(".plot .u-over").dblclick({ position: { x: 60, y: 20 } });
   await page.waitForURL((url) => url.searchParams.get("from") === before, { timeout: 3000 });
@@ -139,10 +139,10 @@ async function readTable() {
 async function reloadKeepsState() {
   step = "reload the page";
   await page.reload();
-  await page.locator("[data-function]").first().waitFor({ timeout: 15_000 });
+  await page.locator("[data-function]").first().waitFor({ timeout: 60_000 });
   assert.equal(await page.locator(".service.selected").getAttribute("data-service"), service);
   await page.goBack();
-  await page.locator(".view-both").waitFor({ timeout: 15_000 });
+  await page.locator(".view-both").waitFor({ timeout: 60_000 });
 }
 
 async function shot(name) {

@@ -1,7 +1,7 @@
 // What a person does on the page, as functions of a Playwright page.
 
 /** Waits until the profile that the page asked for is drawn with its details. */
-export async function profileDrawn(page, timeout = 15_000) {
+export async function profileDrawn(page, timeout = 60_000) {
   await page.locator('.profile[aria-busy="false"] [data-frame]').first().waitFor({ state: "attached", timeout });
   await page.locator('html[data-profile="detailed"]').waitFor({ state: "attached", timeout });
 }
