@@ -79,7 +79,7 @@ impl PrivateApt {
     /// The newest package of a series, by Debian's own order of versions.
     fn newest(&self, series: &str) -> Result<String> {
         let pattern =
-            format!("^linux-image-{}[.0-9+deb-]*-cloud-amd64$", series.replace('.', "\\."));
+            format!("^linux-image-{}\\.[.0-9+deb-]*-cloud-amd64$", series.replace('.', "\\."));
         let found = self.run("apt-cache", &["search", "--names-only", &pattern])?;
         let mut names: Vec<&str> =
             found.lines().filter_map(|line| line.split(' ').next()).collect();
