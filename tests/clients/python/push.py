@@ -20,7 +20,6 @@ def main():
         application_name=service,
         server_address=url,
         sample_rate=100,
-        detect_subprocesses=False,
         oncpu=True,
         gil_only=True,
         tags={"color": "green"},
