@@ -133,6 +133,13 @@ pub fn comm(pid: u32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
+/// CPU time of a process's first thread so far.
+pub fn cpu_ns(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let spent = text.split_whitespace().next().context("an empty schedstat")?;
+    spent.parse().context("no number in schedstat")
+}
+
 /// Where a test may put files that others must read: under /tmp, open to all.
 pub fn public_folder() -> Result<tempfile::TempDir> {
     use std::os::unix::fs::PermissionsExt;

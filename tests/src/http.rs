@@ -38,8 +38,12 @@ impl Http {
         // Only plain HTTP is spoken, but the client wants to know how it would encrypt. A second call changes nothing.
         rustls::crypto::ring::default_provider().install_default().ok();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client =
-            reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            // Between calls nobody watches a connection that the server may have closed.
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build()?;
         Ok(Self { base: base.to_owned(), client, runtime })
     }
 

@@ -69,7 +69,8 @@ impl Stacks {
         stacks.sort_by_key(|stack| -stack.value);
         let line = |stack: &Stack| {
             let frames: Vec<String> = stack.frames.iter().map(Frame::shown).collect();
-            format!("{:>14} {}", stack.value, frames.join(";"))
+            let shown: String = frames.join(";").chars().take(400).collect();
+            format!("{:>14} {shown}", stack.value)
         };
         let lines: Vec<String> = stacks.iter().take(25).map(line).collect();
         format!("{} stacks, total {}:\n{}", stacks.len(), self.total(), lines.join("\n"))

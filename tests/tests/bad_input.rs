@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use tests::child::{Child, command, copy_program, public_folder};
 use tests::http::Http;
 use tests::pilotlight::{Agent, Server, binary, now_ms, pilotlight};
+use tests::workload::Split;
 use tests::{machine, skip, workload};
 
 const PUSH: &str = "/push.v1.PusherService/Push";
@@ -66,9 +67,13 @@ fn bpf_not_permitted() -> Result<()> {
     if let Some(reason) = machine::cannot_sample() {
         skip!("{reason}");
     }
-    let mut confined = command("setpriv");
-    confined.arg("--bounding-set=-bpf,-perfmon,-sys_admin").arg(binary()?);
-    fails_saying(confined.args(["agent", "--server", "http://127.0.0.1:1"]), &["CAP_BPF"])
+    for (dropped, named) in [("-bpf,-sys_admin", "CAP_BPF"), ("-perfmon,-sys_admin", "CAP_PERFMON")]
+    {
+        let mut confined = command("setpriv");
+        confined.arg(format!("--bounding-set={dropped}")).arg(binary()?);
+        fails_saying(confined.args(["agent", "--server", "http://127.0.0.1:1"]), &[named])?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -83,7 +88,7 @@ fn the_port_is_taken() -> Result<()> {
         }
         let mut command = pilotlight(subcommand)?;
         command.args(["--listen", &address, "--data"]).arg(data.path());
-        fails_saying(&mut command, &[&address, "in use"])?;
+        fails_saying(&mut command, &[&address, "taken"])?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use tests::child::{Child, command, output};
+use tests::child::{Child, command, cpu_ns, output};
 use tests::pilotlight::pilotlight;
 use tests::stacks::Stacks;
 use tests::workload::Split;
@@ -99,7 +99,7 @@ fn folded_stacks_have_every_caller_and_the_right_sum() -> Result<()> {
     let expected = split.cpu_ns as f64 * 97.0 / 1e9;
     let own = folded.count(|parts| parts[0] == "workload-split") as f64;
     ensure!(
-        (own / expected - 1.0).abs() < 0.05,
+        (own / expected - 1.0).abs() < 0.1,
         "{own} samples, expected {expected:.0}: {:?}",
         folded.0
     );
@@ -157,7 +157,7 @@ fn pprof_is_what_gos_own_tool_reads() -> Result<()> {
     ensure!(period == 1_000_000_000 / 199, "period {period}");
     ensure!(nanoseconds.total() == samples.total() * period, "the two sample types disagree");
     let own = nanoseconds.through("main").total() as f64;
-    ensure!((own / split.cpu_ns as f64 - 1.0).abs() < 0.05, "{own} ns of {}", split.cpu_ns);
+    ensure!((own / split.cpu_ns as f64 - 1.0).abs() < 0.1, "{own} ns of {}", split.cpu_ns);
     let Some(go) = workload::go_compiler() else { skip!("no go: `go tool pprof` was left out") };
     let raw = output(command(&go).args(["tool", "pprof", "-raw"]).arg(&record.file))?;
     ensure!(raw.contains("samples/count cpu/nanoseconds"), "{raw}");
@@ -213,21 +213,19 @@ fn a_pid_is_sampled_alone_for_the_given_time() -> Result<()> {
     let _other = Child::start(command(workload::c("deep")?).arg("30"))?;
     for (duration, seconds) in [("3", 3.0), ("1500ms", 1.5), ("2s", 2.0)] {
         let mut record = Record::new(".folded")?;
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), cpu_ns(wanted.pid())?);
         record.run_ok(&["-d", duration, "-p", &wanted.pid().to_string()])?;
-        let took = begun.elapsed().as_secs_f64();
-        ensure!((seconds..seconds + 4.0).contains(&took), "-d {duration} took {took} s");
+        let (took, spent) = (begun.elapsed().as_secs_f64(), cpu_ns(wanted.pid())? - before);
+        ensure!((seconds..seconds + 10.0).contains(&took), "-d {duration} took {took} s");
         let folded = Folded::read(&record.file)?;
+        let own = folded.count(|parts| parts[0] == "workload-split");
+        ensure!(folded.total() == own, "others: {:?}", folded.0);
+        // What it spent while the recording was being set up and written was not sampled.
+        let most = spent as f64 * 97.0 / 1e9;
+        let least = most * seconds / took * 0.6;
         ensure!(
-            folded.total() == folded.count(|parts| parts[0] == "workload-split"),
-            "others: {:?}",
-            folded.0
-        );
-        // Two busy processes share this machine with other tests.
-        ensure!(
-            folded.total() as f64 > seconds * 97.0 * 0.3,
-            "-d {duration}: only {} samples",
-            folded.total()
+            (least..most + 5.0).contains(&(own as f64)),
+            "-d {duration}: {own} samples, {least} to {most} expected"
         );
     }
     Ok(())
@@ -242,10 +240,17 @@ fn children_of_the_command_are_sampled_and_nobody_else() -> Result<()> {
     let program = workload::c("split")?;
     let mut record = Record::new(".folded")?;
     let script = format!("{} 3; sh -c '{} 2'", path(&program), path(&program));
-    record.run_ok(&["--", "sh", "-c", &script])?;
+    let printed = record.run_ok(&["--", "sh", "-c", &script])?;
+    let spent: u64 =
+        printed.lines().filter_map(|line| Split::parse(line).ok()).map(|split| split.cpu_ns).sum();
+    let expected = spent as f64 * 97.0 / 1e9;
     let folded = Folded::read(&record.file)?;
-    let own = folded.count(|parts| parts[0] == "workload-split");
-    ensure!(own > 150, "{own} samples of the children: {:?}", folded.0);
+    let own = folded.count(|parts| parts[0] == "workload-split") as f64;
+    ensure!(
+        (own / expected - 1.0).abs() < 0.1,
+        "{own} samples of the children, {expected} expected: {:?}",
+        folded.0
+    );
     ensure!(
         folded.count(|parts| parts[0] == "workload-deep") == 0,
         "a stranger was sampled: {:?}",
@@ -259,17 +264,23 @@ fn everything_is_sampled_until_control_c() -> Result<()> {
     if let Some(reason) = machine::cannot_sample() {
         skip!("{reason}");
     }
-    let _busy = Child::start(command(workload::c("deep")?).arg("30"))?;
+    let busy = Child::start(command(workload::c("deep")?).arg("30"))?;
     let mut record = Record::new(".folded")?;
     let mut child = Child::start(record.command.arg("-a"))?;
     child.wait_for("sampling ", Duration::from_secs(20))?;
+    let before = cpu_ns(busy.pid())?;
     std::thread::sleep(Duration::from_secs(3));
+    let expected = (cpu_ns(busy.pid())? - before) as f64 * 97.0 / 1e9;
     child.signal(Signal::INT)?;
     let status = child.wait(Duration::from_secs(20))?;
     ensure!(status.code() == Some(0), "{status}:\n{}", child.printed());
     let folded = Folded::read(&record.file)?;
     let deep = folded.count(|parts| parts[0] == "workload-deep");
-    ensure!(deep > 80, "{deep} samples of a busy process: {:?}", folded.0);
+    ensure!(
+        deep as f64 >= expected * 0.8,
+        "{deep} samples of a busy process, {expected} expected: {:?}",
+        folded.0
+    );
     let says = child.printed();
     ensure!(
         says.lines().any(|line| line.contains("samples") && line.contains("lost")),
@@ -288,7 +299,7 @@ fn the_rate_is_the_one_asked_for() -> Result<()> {
     let printed = record.run_ok(&["-F", "997", "--", path(&program), "3"])?;
     let expected = Split::parse(&printed)?.cpu_ns as f64 * 997.0 / 1e9;
     let own = Folded::read(&record.file)?.count(|parts| parts[0] == "workload-split") as f64;
-    ensure!((own / expected - 1.0).abs() < 0.05, "{own} samples, expected {expected:.0}");
+    ensure!((own / expected - 1.0).abs() < 0.1, "{own} samples, expected {expected:.0}");
     Ok(())
 }
 
