@@ -144,25 +144,25 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Shows the counters under `agent_symbolize_…` and `agent_worker_…`.
+    /// Shows the counters under `pilotlight_agent_symbolize_…` and `pilotlight_agent_worker_…`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
-            "agent_symbolize_misses",
+            "pilotlight_agent_symbolize_misses",
             "Frames of a window without a name",
             self.misses.clone(),
         );
         registry.register(
-            "agent_worker_restarts",
+            "pilotlight_agent_worker_restarts",
             "Workers that had to be replaced",
             self.restarts.clone(),
         );
         registry.register(
-            "agent_worker_stuck",
+            "pilotlight_agent_worker_stuck",
             "Killed workers that have not gone yet",
             self.stuck_workers.clone(),
         );
         registry.register(
-            "agent_symbolize_cache_entries",
+            "pilotlight_agent_symbolize_cache_entries",
             "Named frames kept between windows",
             self.cache_entries.clone(),
         );
@@ -193,9 +193,9 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
-            "agent_symbolize_misses_total{reason=\"kernel_hidden\"} 1",
-            "agent_worker_restarts_total{reason=\"bus_error\"} 1",
-            "agent_symbolize_cache_entries 3",
+            "pilotlight_agent_symbolize_misses_total{reason=\"kernel_hidden\"} 1",
+            "pilotlight_agent_worker_restarts_total{reason=\"bus_error\"} 1",
+            "pilotlight_agent_symbolize_cache_entries 3",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

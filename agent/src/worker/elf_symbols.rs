@@ -13,6 +13,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::symbolize::wire::{Detail, FunctionBytes, Lookup};
 
 use super::confine::MAX_COPY;
+use super::demangle::demangle;
 
 /// Files held parsed at a time.
 const MAX_HELD: usize = 32;
@@ -42,6 +43,7 @@ impl ElfSymbols {
         // Debug files that other files name are not looked for: the worker sees the agent's file system, not the process's.
         let symbolizer = Symbolizer::builder()
             .enable_auto_reload(false)
+            .enable_demangling(false)
             .set_debug_dirs(Some([] as [PathBuf; 0]))
             .build();
         Self {
@@ -123,7 +125,7 @@ fn functions(sym: &Sym<'_>) -> Lookup {
 
 fn function(name: &str, code: Option<&CodeInfo<'_>>) -> FunctionBytes {
     FunctionBytes {
-        name: name.as_bytes().to_vec(),
+        name: demangle(name).as_bytes().to_vec(),
         file: code.map(|code| code.to_path().as_os_str().as_bytes().to_vec()).unwrap_or_default(),
         line: code.and_then(|code| code.line).unwrap_or(0),
     }

@@ -4,6 +4,7 @@
 mod system_calls;
 mod confine;
 mod describe;
+mod demangle;
 mod elf_symbols;
 mod kernel_symbols;
 
