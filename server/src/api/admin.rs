@@ -15,6 +15,8 @@ pub(super) async fn ready() -> &'static str {
 }
 
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let free_bytes = api.bodies.available_permits() << 10;
+    api.metrics.bodies_bytes.set(api.config.max_bodies_bytes.saturating_sub(free_bytes) as i64);
     let mut text = String::new();
     match encode(&mut text, &api.registry) {
         Ok(()) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),

@@ -64,10 +64,6 @@ async fn collect(api: &Api, body: Body) -> Result<(Bytes, Option<OwnedSemaphoreP
             None => share = Some(more),
         }
     }
-    let free_kib = api.bodies.available_permits();
-    api.metrics.bodies_bytes.set(
-        (api.config.max_bodies_bytes - (free_kib << 10).min(api.config.max_bodies_bytes)) as i64,
-    );
     Ok((bytes.freeze(), share))
 }
 

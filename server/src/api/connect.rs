@@ -4,6 +4,7 @@ use crate::api::Api;
 use crate::api::body;
 use crate::api::error::{Code, Error};
 use crate::api::metrics::Failed;
+use crate::api::work::on_thread;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,7 +18,6 @@ use serde::de::DeserializeOwned;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 const ACCEPT_POST: &str = "application/json, application/proto";
@@ -92,18 +92,13 @@ where
     let counted = Arc::clone(&api);
     let work = async move {
         let body = body::read(&api, &parts.headers, body).await?;
-        let Ok(permit) = api.queries.acquire().await else { return Err(stopping()) };
-        let blocking = Arc::clone(&api);
-        let work = move || {
-            let plain = body.plain(blocking.config.max_body_bytes)?;
+        let work = move |api: &Api| {
+            let plain = body.plain(api.config.max_body_bytes)?;
             let message = codec.decode(&plain)?;
-            let answer = answer(&blocking, message)?;
+            let answer = answer(api, message)?;
             Ok(compressed(codec.encode(&answer)?, gzip))
         };
-        let result = spawn_blocking(work)
-            .await
-            .unwrap_or_else(|err| Err(Error::new(Code::Internal, err.to_string())));
-        drop(permit);
+        let result = on_thread(&api, &api.queries, work).await;
         api.metrics.queries.inc();
         result
     };
@@ -117,10 +112,6 @@ where
         Ok(answer) => ok(answer, codec.content_type()),
         Err(error) => fail(&counted, error),
     }
-}
-
-pub(super) fn stopping() -> Error {
-    Error::new(Code::Unavailable, "the server is stopping")
 }
 
 pub(super) fn fail(api: &Api, error: Error) -> Response {

@@ -2,7 +2,8 @@
 
 use crate::api::connect;
 use crate::api::error::Error;
-use crate::api::push::{Accepted, count_body, on_thread};
+use crate::api::push::{Accepted, count_body};
+use crate::api::work::on_thread;
 use crate::api::{Api, body};
 use crate::ingest::Reason;
 use crate::ingest::form::{self, Query};
@@ -22,7 +23,7 @@ pub(super) async fn ingest(State(api): State<Arc<Api>>, request: Request) -> Res
     let result = async {
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
-        let accepted = on_thread(&api, move |api| {
+        let accepted = on_thread(&api, &api.decoders, move |api| {
             let plain = body
                 .plain(api.config.max_body_bytes)
                 .inspect_err(|error| count_body(api, error))?;

@@ -3,6 +3,7 @@
 pub mod metrics;
 mod error;
 mod body;
+mod work;
 mod connect;
 mod push;
 mod ingest;
@@ -43,8 +44,8 @@ pub struct Api {
     /// Kibibytes of bodies that may still be read.
     bodies: Arc<Semaphore>,
     /// Decoding and queries take the CPU: as many at once as there are CPUs, each, and one more.
-    decoders: Semaphore,
-    queries: Semaphore,
+    decoders: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
 }
 
 impl Api {
@@ -58,7 +59,8 @@ impl Api {
         let n_cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let metrics = Metrics::register(&mut registry);
         let bodies = Arc::new(Semaphore::new(config.max_bodies_bytes >> 10));
-        let (decoders, queries) = (Semaphore::new(n_cpus + 1), Semaphore::new(n_cpus + 1));
+        let [decoders, queries] =
+            [n_cpus + 1; 2].map(|n_at_once| Arc::new(Semaphore::new(n_at_once)));
         Api { store, config, ingest, clock, metrics, registry, bodies, decoders, queries }
     }
 }

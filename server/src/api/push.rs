@@ -3,6 +3,7 @@
 use crate::api::connect::{self, Codec};
 use crate::api::error::{Code, Error};
 use crate::api::metrics::Refused;
+use crate::api::work::on_thread;
 use crate::api::{Api, body};
 use crate::ingest::{NormalizedProfile, Reason, push};
 use crate::store;
@@ -12,7 +13,6 @@ use axum::response::Response;
 use protocol::push::{PushRequest, PushResponse};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 
 /// An answer names this many of the profiles that were refused.
 const MAX_MESSAGES: usize = 10;
@@ -32,7 +32,7 @@ pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Respo
     let result = async {
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
-        let accepted = on_thread(&api, move |api| {
+        let accepted = on_thread(&api, &api.decoders, move |api| {
             let request: PushRequest = {
                 let plain = body
                     .plain(api.config.max_body_bytes)
@@ -70,18 +70,6 @@ fn content_type(codec: Codec) -> &'static str {
 pub(super) fn count_body(api: &Api, error: &Error) {
     let too_large = error.status == StatusCode::PAYLOAD_TOO_LARGE;
     api.metrics.discard(if too_large { Reason::BodySize } else { Reason::MalformedProfile });
-}
-
-/// Decodes on a thread that may take its time, as many at once as there are CPUs.
-pub(super) async fn on_thread<T: Send + 'static>(
-    api: &Arc<Api>,
-    work: impl FnOnce(&Api) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let Ok(permit) = api.decoders.acquire().await else { return Err(connect::stopping()) };
-    let api = Arc::clone(api);
-    let result = spawn_blocking(move || work(&api)).await;
-    drop(permit);
-    result.unwrap_or_else(|err| Err(Error::new(Code::Internal, err.to_string())))
 }
 
 impl Accepted {

@@ -2,6 +2,7 @@
 
 use crate::api::error::{Code, Error};
 use crate::api::querier::{Selection, max_nodes};
+use crate::api::work::on_thread;
 use crate::api::{Api, connect};
 use crate::ingest::{attime, labels};
 use crate::query::labels as label_query;
@@ -16,7 +17,6 @@ use axum::response::Response;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
 use url::form_urlencoded;
 
 const MAX_DOT_NODES: usize = 200;
@@ -76,18 +76,11 @@ async fn answer(
     let (parts, _) = request.into_parts();
     let gzip = connect::accepts_gzip(&parts.headers);
     let parameters = Parameters::new(&parts);
-    let Ok(permit) = api.queries.acquire().await else {
-        return connect::fail(&api, connect::stopping());
-    };
-    let blocking = Arc::clone(&api);
-    let work = move || {
-        let (body, content_type) = render(&blocking, &parameters)?;
+    let work = move |api: &Api| {
+        let (body, content_type) = render(api, &parameters)?;
         Ok((connect::compressed(body, gzip), content_type))
     };
-    let result = spawn_blocking(work)
-        .await
-        .unwrap_or_else(|err| Err(Error::new(Code::Internal, err.to_string())));
-    drop(permit);
+    let result = on_thread(&api, &api.queries, work).await;
     api.metrics.queries.inc();
     match result {
         Ok((body, content_type)) => connect::ok(body, content_type),

@@ -1,0 +1,25 @@
+//! Work that takes the CPU, on threads of its own.
+
+use crate::api::Api;
+use crate::api::error::{Code, Error};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Waits for one of the slots, then works. The slot is the work's: a client that leaves does not make room for more of it.
+pub(super) async fn on_thread<T: Send + 'static>(
+    api: &Arc<Api>,
+    slots: &Arc<Semaphore>,
+    work: impl FnOnce(&Api) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
+        return Err(Error::new(Code::Unavailable, "the server is stopping"));
+    };
+    let api = Arc::clone(api);
+    let working = spawn_blocking(move || {
+        let result = work(&api);
+        drop(slot);
+        result
+    });
+    working.await.unwrap_or_else(|err| Err(Error::new(Code::Internal, err.to_string())))
+}
