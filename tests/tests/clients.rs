@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::child::{Child, command, output};
 use tests::pilotlight::{Agent, CPU, Server, now_ms};
+use tests::workload::Split;
 use tests::{machine, skip, workload};
 
 /// Builds `tests/clients/go`.
@@ -32,10 +33,12 @@ fn the_generated_go_client_finds_the_same_sum_in_every_answer() -> Result<()> {
     let server = Server::start()?;
     let from = now_ms();
     let mut agent = Agent::start(&server.url())?;
-    Child::start(command(workload::c("split")?).arg("12"))?.wait(Duration::from_secs(20))?;
+    let mut busy = Child::start(command(workload::c("split")?).arg("12"))?;
+    busy.wait(Duration::from_secs(20))?;
     agent.stop()?;
+    let least = 0.85 * Split::parse(&busy.printed())?.cpu_ns as f64;
     let ours = server.stacks("{service_name=\"workload-split\"}", from)?.total();
-    ensure!(ours > 8_000_000_000, "only {ours} ns of the workload were stored");
+    ensure!(ours as f64 > least, "only {ours} ns of the workload were stored");
     let mut answers = Vec::new();
     for codec in ["proto", "json"] {
         let mut query = command(&clients);
@@ -78,10 +81,13 @@ fn a_foreign_receiver_decodes_what_the_agent_pushes() -> Result<()> {
         Child::start(command(go_clients(&go)?).arg("receive").arg(format!("127.0.0.1:{port}")))?;
     receiver.wait_for("listening on", Duration::from_secs(10))?;
     let mut agent = Agent::start(&format!("http://127.0.0.1:{port}"))?;
-    Child::start(command(workload::c("split")?).arg("12"))?.wait(Duration::from_secs(20))?;
+    let mut busy = Child::start(command(workload::c("split")?).arg("12"))?;
+    busy.wait(Duration::from_secs(20))?;
     agent.stop()?;
+    let least = 0.85 * Split::parse(&busy.printed())?.cpu_ns as f64;
     let printed = receiver.printed();
-    ensure!(!printed.contains("error:"), "the receiver refused something:\n{printed}");
+    let refused = printed.lines().find(|line| line.starts_with("error:"));
+    ensure!(refused.is_none(), "the receiver refused something: {refused:?}");
     let profiles: Vec<Value> =
         printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     for profile in &profiles {
@@ -90,15 +96,15 @@ fn a_foreign_receiver_decodes_what_the_agent_pushes() -> Result<()> {
     let is_ours = |profile: &&Value| profile["labels"]["service_name"] == "workload-split";
     let total: i64 =
         profiles.iter().filter(is_ours).filter_map(|profile| profile["total"].as_i64()).sum();
-    ensure!(total > 8_000_000_000, "only {total} ns of the workload came:\n{printed}");
+    ensure!(total as f64 > least, "only {total} of {least} ns of the workload came");
     let named = profiles
         .iter()
         .filter(is_ours)
         .any(|profile| strings(&profile["functions"]).contains(&"burn_60"));
-    ensure!(named, "no profile has burn_60:\n{printed}");
+    ensure!(named, "no profile has burn_60");
     let kernel =
         profiles.iter().any(|profile| strings(&profile["mappings"]).contains(&"[kernel.kallsyms]"));
-    ensure!(kernel, "no profile has the kernel's mapping:\n{printed}");
+    ensure!(kernel, "no profile has the kernel's mapping");
     let mut ids: Vec<&str> = profiles.iter().filter_map(|profile| profile["id"].as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -157,6 +163,6 @@ fn the_python_sdk_pushes_to_our_server() -> Result<()> {
     )?;
     let percent = stacks.percent("hot_python_function");
     ensure!(percent > 80.0, "hot_python_function has {percent} %\n{}", stacks.shown());
-    ensure!(stacks.total() > 8_000_000_000, "only {} ns were stored", stacks.total());
+    ensure!(stacks.total() > 2_000_000_000, "only {} ns were stored", stacks.total());
     Ok(())
 }

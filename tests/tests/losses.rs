@@ -57,11 +57,13 @@ fn a_full_map_of_mappings_costs_no_name() -> Result<()> {
     }
     let server = Server::start()?;
     let from = now_ms();
-    let crowd =
-        (0..80).map(|_| Child::start(command("sleep").arg("60"))).collect::<Result<Vec<_>>>()?;
+    // Only a process that is sampled has a list; these all are.
+    let deep = workload::c("deep")?;
+    let crowd = (0..80).map(|_| Child::start(command(&deep).arg("6")));
+    let crowd = crowd.collect::<Result<Vec<_>>>()?;
     let tiny = [("PILOTLIGHT_BPF__MAX_PROCESSES", "64"), ("PILOTLIGHT_WINDOW", "2s")];
     let mut agent = Agent::start_with(&server.url(), &tiny)?;
-    Child::start(command(workload::c("split")?).arg("5"))?.wait(Duration::from_secs(20))?;
+    Child::start(command(workload::c("split")?).arg("9"))?.wait(Duration::from_secs(20))?;
     settle();
     let full = agent.metric(LOSSES, "mappings_full")?;
     drop(crowd);
