@@ -140,7 +140,7 @@ impl Agent {
     /// The same, with settings of the environment.
     pub fn start_with(url: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let mut agent = Self::spawn(url, settings)?;
-        agent.child.wait_for("sampling ", Duration::from_secs(20))?;
+        agent.child.wait_for("sampling ", Duration::from_secs(40))?;
         Ok(agent)
     }
 

@@ -59,18 +59,24 @@ fn a_full_map_of_mappings_costs_no_name() -> Result<()> {
     let from = now_ms();
     // Only a process that is sampled has a list; these all are.
     let deep = workload::c("deep")?;
-    let crowd = (0..80).map(|_| Child::start(command(&deep).arg("6")));
+    let crowd = (0..80).map(|_| Child::start(command(&deep).arg("30")));
     let crowd = crowd.collect::<Result<Vec<_>>>()?;
     let tiny = [("PILOTLIGHT_BPF__MAX_PROCESSES", "64"), ("PILOTLIGHT_WINDOW", "2s")];
     let mut agent = Agent::start_with(&server.url(), &tiny)?;
-    Child::start(command(workload::c("split")?).arg("9"))?.wait(Duration::from_secs(20))?;
+    let mut split = Child::start(command(workload::c("split")?).arg("16"))?;
+    std::thread::sleep(Duration::from_secs(5));
     settle();
     let full = agent.metric(LOSSES, "mappings_full")?;
     drop(crowd);
     ensure!(full > 0.0, "the map was never full:\n{}", metrics(&agent)?);
+    split.wait(Duration::from_secs(30))?;
     agent.stop()?;
     let stacks = server.stacks("{service_name=\"workload-split\"}", from)?;
-    ensure!(stacks.percent("burn_60") > 50.0, "{}", stacks.shown());
+    ensure!(
+        stacks.percent("main") > 90.0 && stacks.percent("burn_60") > 40.0,
+        "{}",
+        stacks.shown()
+    );
     Ok(())
 }
 
