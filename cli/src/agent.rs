@@ -8,7 +8,10 @@ use agent::agent::Summary;
 use agent::config::{Config, LogFormat, LogLevel};
 use anyhow::{Context, Result};
 
-use crate::{arguments, logging, settings, signals};
+use crate::arguments;
+use crate::logging;
+use crate::settings;
+use crate::signals;
 
 /// Profiles until it is told to stop.
 pub(crate) fn run(arguments: &arguments::Agent) -> Result<()> {

@@ -16,8 +16,11 @@ use signal_hook::consts::SIGTERM;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::Notify;
 
+use crate::arguments;
 use crate::load::{self, File, Loaded, Sources};
-use crate::{arguments, logging, settings, signals};
+use crate::logging;
+use crate::settings;
+use crate::signals;
 
 /// Longest settings that a parent hands over.
 const MAX_SETTINGS_BYTES: u64 = 1024 * 1024;

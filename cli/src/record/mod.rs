@@ -17,7 +17,9 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use signal_hook::consts::SIGINT;
 
-use crate::{arguments, settings, signals};
+use crate::arguments;
+use crate::settings;
+use crate::signals;
 
 use self::gate::{Gated, Running, exit_code};
 

@@ -18,8 +18,10 @@ use agent::config::Config;
 use anyhow::{Context, Result, bail};
 use serde_yaml::{Mapping, Value};
 
+use crate::arguments;
 use crate::load::Flag;
-use crate::{arguments, settings, signals};
+use crate::settings;
+use crate::signals;
 
 use self::account::Account;
 use self::supervisor::Supervisor;
