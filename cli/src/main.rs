@@ -41,6 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn worker() -> Result<()> {
+    signals::leave_to_parent()?;
     Ok(::agent::worker::run()?)
 }
 

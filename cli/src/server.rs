@@ -38,10 +38,11 @@ pub(crate) fn run(arguments: &arguments::Server) -> Result<()> {
     };
     // As much of `pilotlight-server` as the kernel keeps.
     set_name(c"pilotlight-serv").context("cannot name the process")?;
-    logging::start("info", false)?;
+    // Of what a child has to say, its parent says the usual things.
+    logging::start(if arguments.child_of.is_some() { "warn" } else { "info" }, false)?;
     let inherited = inherited()?;
     let listeners = if inherited.is_empty() { server::bind(&config.listen)? } else { inherited };
-    let stop = stop(arguments.child_of.is_some())?;
+    let stop = stop(arguments.child_of)?;
     let runtime = runtime().context("cannot start the runtime")?;
     runtime.block_on(server::run(config, listeners, stop))?;
     Ok(())
@@ -53,13 +54,14 @@ fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_multi_thread().worker_threads(n_threads).enable_all().build()
 }
 
-/// Done when it is time to stop. Ctrl-C reaches all processes in the foreground, but a child must outlive the agent's last
-/// profiles: its parent says when.
-fn stop(is_child: bool) -> Result<impl Future<Output = ()>> {
+/// Done when it is time to stop. Terminals and service managers signal all processes at once, but a child must outlive the
+/// agent's last profiles: it hears its parent alone, which also is the sender when the parent dies.
+fn stop(parent: Option<i32>) -> Result<impl Future<Output = ()>> {
     let (notify, stopping) = (Arc::new(Notify::new()), AtomicBool::new(false));
     let notified = Arc::clone(&notify);
     signals::on_signals(move |origin| {
-        if is_child && origin.signal != SIGTERM {
+        let sender = origin.process.as_ref().map(|process| process.pid);
+        if parent.is_some() && (origin.signal != SIGTERM || sender != parent) {
             return;
         }
         if stopping.swap(true, Ordering::SeqCst) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -28,6 +29,15 @@ pub(crate) fn on_signals(handle: impl FnMut(Origin) + Send + 'static) -> io::Res
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || signals.forever().for_each(handle))?;
+    Ok(())
+}
+
+/// Leaves Ctrl-C and SIGTERM, which terminals and service managers send to all processes at once, to the parent.
+pub(crate) fn leave_to_parent() -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        // A flag that nobody reads: unlike an ignored signal it is not handed down, and it needs no thread.
+        flag::register(signal, Arc::default())?;
+    }
     Ok(())
 }
 

@@ -141,8 +141,9 @@ fn ended(summary: &RecordSummary, output: &Path) {
     let reasons =
         if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     say(&format!(
-        "{} samples taken, {lost} lost{reasons}; written to {}",
+        "{} sample{} taken, {lost} lost{reasons}; written to {}",
         summary.n_samples,
+        if summary.n_samples == 1 { "" } else { "s" },
         output.display()
     ));
 }

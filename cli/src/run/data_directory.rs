@@ -88,6 +88,8 @@ pub(crate) fn prepare(path: &Path, account: &Account) -> Result<(), Error> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
         return Err(Error::Link { path: path.to_owned() });
     }
+    // Before anything is made: what cannot be used should not be left behind.
+    check_reachable(path, account)?;
     create(path).map_err(fail("create"))?;
     let full = path.canonicalize().map_err(fail("open"))?;
     if full.parent().is_none() || SHARED.iter().any(|shared| full == Path::new(shared)) {
@@ -153,10 +155,14 @@ fn give(directory: &OwnedFd, account: &Account, depth: usize) -> io::Result<()> 
 /// The server opens the directory by its path, so it must be able to pass all directories above.
 fn check_reachable(full: &Path, account: &Account) -> Result<(), Error> {
     for parent in full.ancestors().skip(1) {
-        let metadata = fs::metadata(parent).map_err(|source| {
-            let path = parent.to_owned();
-            Error::Io { action: "reach", path, source }
-        })?;
+        let metadata = match fs::metadata(parent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            result => result.map_err(|source| Error::Io {
+                action: "reach",
+                path: full.to_owned(),
+                source,
+            })?,
+        };
         let search = match (metadata.uid() == account.uid, metadata.gid() == account.gid) {
             (true, _) => 0o100,
             (false, true) => 0o010,
@@ -269,5 +275,6 @@ mod tests {
         let closed = root.path().join("closed");
         DirBuilder::new().mode(0o700).create(&closed).unwrap();
         check_refused(&closed.join("data"), "has mode 700");
+        assert!(!closed.join("data").exists());
     }
 }

@@ -11,7 +11,7 @@ pub enum BindError {
     #[error("cannot read listen address '{text}': write ADDRESS:PORT, as in 127.0.0.1:4040")]
     Address { text: String },
     #[error(
-        "cannot listen on {address}: the port is taken; end the program that has it or choose another with --listen"
+        "cannot listen on {address}: the port is in use; end the program that has it or choose another with --listen"
     )]
     Taken { address: SocketAddr },
     #[error("cannot listen on {address}: ports below 1024 need root; choose another with --listen")]
