@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::command::{cargo, find, output, run, workspace};
+use crate::command::{cargo, command, find, output, run, workspace};
+use crate::install;
 use crate::progress::{say, step};
 use crate::tidy;
 
@@ -32,6 +33,10 @@ pub(crate) fn lint() -> Result<()> {
             .args(["clippy", "--locked", "--quiet", "--package", "agent-ebpf", "--target-dir"])
             .arg(target);
         run(clippy.args(["--", "--deny", "warnings"]).env("RUSTFLAGS", "-C panic=abort"))
+    })?;
+    install::npm()?;
+    step("types of the page", || {
+        output(command("npm").args(["run", "check"]).current_dir(workspace().join("ui")))
     })?;
     deny()
 }

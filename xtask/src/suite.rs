@@ -50,6 +50,9 @@ pub(crate) fn test() -> Result<()> {
     )?;
     tally
         .add("the page's tests", command("npm").arg("test").current_dir(workspace().join("ui")))?;
+    let mut in_browser = command("npm");
+    in_browser.args(["run", "test:browser"]).current_dir(workspace().join("ui"));
+    tally.add("the page in a browser", &mut in_browser)?;
     let mut end_to_end = cargo();
     // One at a time: they measure shares of the CPU, on machines with few of them.
     end_to_end.args([
