@@ -244,7 +244,7 @@ fn errors_of_the_environment_name_the_variable() {
         "PILOTLIGHT_SAMPLING__FREQUENCY_HZ",
         "",
         expect![
-            "PILOTLIGHT_SAMPLING__FREQUENCY_HZ: sampling.frequency_hz: invalid type: unit value, expected u32"
+            "PILOTLIGHT_SAMPLING__FREQUENCY_HZ: sampling.frequency_hz: invalid type: no value, expected a whole number"
         ],
     );
     check(
@@ -258,31 +258,35 @@ fn errors_of_the_environment_name_the_variable() {
         "PILOTLIGHT_SAMPLING__FREQUENCY_HZ__X",
         "1",
         expect![
-            "PILOTLIGHT_SAMPLING__FREQUENCY_HZ__X: sampling.frequency_hz: invalid type: map, expected u32"
+            "PILOTLIGHT_SAMPLING__FREQUENCY_HZ__X: sampling.frequency_hz: invalid type: map, expected a whole number"
         ],
     );
     check(
         "PILOTLIGHT_SAMPLING_FREQUENCY_HZ",
         "1",
         expect![
-            "PILOTLIGHT_SAMPLING_FREQUENCY_HZ: no setting has this name: config/agent.yaml and config/server.yaml list them all"
+            "PILOTLIGHT_SAMPLING_FREQUENCY_HZ: no setting has this name: config/agent.yaml and config/server.yaml list them all, and server.url is PILOTLIGHT_SERVER__URL"
         ],
     );
     check(
         "PILOTLIGHT_",
         "1",
         expect![
-            "PILOTLIGHT_: no setting has this name: config/agent.yaml and config/server.yaml list them all"
+            "PILOTLIGHT_: no setting has this name: config/agent.yaml and config/server.yaml list them all, and server.url is PILOTLIGHT_SERVER__URL"
         ],
     );
     check(
         "PILOTLIGHT_SERVER_PORT",
         "tcp://10.0.0.1:4040",
         expect![
-            "PILOTLIGHT_SERVER_PORT: no setting has this name: config/agent.yaml and config/server.yaml list them all"
+            "PILOTLIGHT_SERVER_PORT: no setting has this name: config/agent.yaml and config/server.yaml list them all, and server.url is PILOTLIGHT_SERVER__URL"
         ],
     );
-    check("PILOTLIGHT_SERVER__PASSWORD", "secret", expect![[""]]);
+    check(
+        "PILOTLIGHT_SERVER__PASSWORD",
+        "secret",
+        expect!["PILOTLIGHT_SERVER__PASSWORD: server.url: is empty, but there is a password"],
+    );
     check(
         "PILOTLIGHT_WINDOW",
         "10x",
