@@ -13,6 +13,7 @@ use tests::{machine, skip, workload};
 const LOSSES: &str = "pilotlight_agent_kernel_losses_total";
 const CAPTURED: &str = "pilotlight_agent_kernel_samples_total";
 const COUNTED: &str = "pilotlight_agent_stack_samples_total";
+const OUTCOMES: &str = "pilotlight_agent_stack_outcomes_total";
 
 /// Long enough for a window to close and its metrics to be shown.
 fn settle() {
@@ -97,6 +98,26 @@ fn few_stack_slots_cost_no_stack() -> Result<()> {
     ensure!(missing * 100.0 <= captured, "{missing} of {captured} samples have no stack");
     let stacks = server.stacks("{service_name=\"workload-split\"}", from)?;
     ensure!((stacks.percent("burn_60") - 60.0).abs() < 8.0, "{}", stacks.shown());
+    Ok(())
+}
+
+#[test]
+fn a_stack_that_cannot_be_read_is_counted_and_shown() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let server = Server::start()?;
+    let from = now_ms();
+    let mut agent = Agent::start_with(&server.url(), &[("PILOTLIGHT_WINDOW", "2s")])?;
+    let before = agent.metric(OUTCOMES, "stack_fault")?;
+    Child::start(command(workload::c("stack_fault")?).arg("6"))?.wait(Duration::from_secs(20))?;
+    settle();
+    let faults = agent.metric(OUTCOMES, "stack_fault")? - before;
+    agent.stop()?;
+    ensure!(faults > 100.0, "{faults} samples with a stack that cannot be read");
+    let stacks = server.stacks("{service_name=\"workload-stack-fault\"}", from)?;
+    ensure!(stacks.percent("spin") > 90.0, "the leaf is kept: {}", stacks.shown());
+    ensure!(stacks.percent("[stack_fault]") > 80.0, "the miss is shown: {}", stacks.shown());
     Ok(())
 }
 
