@@ -5,7 +5,7 @@
 )]
 
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr::addr_of;
 
 use agent_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES};
@@ -83,8 +83,7 @@ pub(crate) fn epoch() -> u32 {
 #[inline(always)]
 pub(crate) fn count(index: u32) {
     if let Some(counter) = maps::COUNTERS.get_ptr_mut(index) {
-        // SAFETY: the element is this CPU's alone.
-        unsafe { *counter = (*counter).wrapping_add(1) };
+        store(counter, load(counter).wrapping_add(1));
     }
 }
 
@@ -98,49 +97,59 @@ pub(crate) fn tail_call(ctx: &PerfEventContext, slot: u32) {
 /// Whether the sample hit user space.
 #[inline(always)]
 pub(crate) fn is_user_mode(ctx: &PerfEventContext) -> bool {
-    // SAFETY: the context is the kernel's `bpf_perf_event_data`. Volatile, so that loads from the context are not merged
-    // with loads from other memory, which the verifier refuses.
-    let cs = unsafe { addr_of!((*ctx.ctx).regs.cs).read_volatile() };
-    cs & PRIVILEGE_MASK == PRIVILEGE_MASK
+    is_user_privilege(register(interrupted(ctx), offset_of!(pt_regs, cs)))
 }
 
 /// The registers that user space has, or had when it entered the kernel; `None` for kernel threads.
 #[inline(always)]
 pub(crate) fn user_registers(ctx: &PerfEventContext) -> Option<Registers> {
     if is_user_mode(ctx) {
-        // SAFETY: as in `is_user_mode`.
-        let regs = unsafe { addr_of!((*ctx.ctx).regs) };
-        return Some(registers(regs, false));
+        return Some(registers(interrupted(ctx), false));
     }
     let saved = MaybeUninit::<pt_regs>::uninit();
     let regs =
         if maps::TASK_STACK_OFFSET.load() == 0 { regs_by_helper() } else { regs_by_stack(&saved)? };
-    // SAFETY: points to a whole `pt_regs`.
-    let (cs, orig_rax) = unsafe {
-        (addr_of!((*regs).cs).read_volatile(), addr_of!((*regs).orig_rax).read_volatile())
-    };
-    // A kernel thread has no user registers: the place is zero. In a system call `orig_rax` is its number, else negative.
-    (cs & PRIVILEGE_MASK == PRIVILEGE_MASK).then(|| registers(regs, orig_rax.cast_signed() >= 0))
+    let cs = register(regs, offset_of!(pt_regs, cs));
+    // In a system call `orig_rax` is its number, else negative.
+    let in_syscall = register(regs, offset_of!(pt_regs, orig_rax)).cast_signed() >= 0;
+    // A kernel thread has no user registers: the place is zero.
+    is_user_privilege(cs).then(|| registers(regs, in_syscall))
+}
+
+#[inline(always)]
+fn is_user_privilege(cs: u64) -> bool {
+    cs & PRIVILEGE_MASK == PRIVILEGE_MASK
+}
+
+/// The registers at the sample: the first thing in the kernel's `bpf_perf_event_data`.
+#[inline(always)]
+fn interrupted(ctx: &PerfEventContext) -> *const pt_regs {
+    ctx.ctx.cast_const().cast()
+}
+
+/// A register, by its offset in `pt_regs`.
+#[inline(always)]
+fn register(regs: *const pt_regs, offset: usize) -> u64 {
+    load(regs.wrapping_byte_add(offset).cast())
 }
 
 #[inline(always)]
 fn registers(regs: *const pt_regs, in_syscall: bool) -> Registers {
-    // SAFETY: the caller's pointer is to a whole `pt_regs`; volatile as in `is_user_mode`.
-    unsafe {
-        Registers {
-            instruction_pointer: addr_of!((*regs).rip).read_volatile(),
-            stack_pointer: addr_of!((*regs).rsp).read_volatile(),
-            frame_pointer: addr_of!((*regs).rbp).read_volatile(),
-            in_syscall,
-        }
+    Registers {
+        instruction_pointer: register(regs, offset_of!(pt_regs, rip)),
+        stack_pointer: register(regs, offset_of!(pt_regs, rsp)),
+        frame_pointer: register(regs, offset_of!(pt_regs, rbp)),
+        in_syscall,
     }
 }
 
 /// Kernels from 5.15 tell where a task's user registers are.
 #[inline(always)]
 fn regs_by_helper() -> *const pt_regs {
+    // SAFETY: takes nothing.
+    let task = unsafe { generated::bpf_get_current_task_btf() };
     // SAFETY: the current task is alive while it runs.
-    unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) as *const pt_regs }
+    unsafe { generated::bpf_task_pt_regs(task) as *const pt_regs }
 }
 
 /// Older kernels: they are the last thing on the task's kernel stack (`task_pt_regs` in `arch/x86/include/asm/processor.h`).
@@ -212,10 +221,11 @@ pub(crate) fn output_prefix<T>(record: &T, len: usize) -> bool {
     unsafe { generated::bpf_ringbuf_output(ring, data, len as u64, ring_flags()) == 0 }
 }
 
-/// Reads a number that other CPUs may write meanwhile.
+/// Reads a number at once, and as it is now: other CPUs may write it meanwhile, and the verifier refuses loads from the
+/// context that the compiler has merged with loads from other memory.
 #[inline(always)]
 pub(crate) fn load(slot: *const u64) -> u64 {
-    // SAFETY: points into a map; eight aligned bytes are read at once.
+    // SAFETY: points into a map, the context or a `pt_regs`, to eight aligned bytes.
     unsafe { slot.read_volatile() }
 }
 
@@ -250,15 +260,19 @@ impl Context {
     /// The sample.
     #[inline(always)]
     pub(crate) fn scratch<'a>(context: *mut Self) -> &'a mut Scratch {
-        // SAFETY: `repeat` gives steps the context that `new` made, one step at a time.
-        unsafe { &mut *(*context).scratch }
+        // SAFETY: `repeat` gives steps the context that `new` made.
+        let scratch = unsafe { (*context).scratch };
+        // SAFETY: one step runs at a time.
+        unsafe { &mut *scratch }
     }
 
     /// The process's mapping list.
     #[inline(always)]
     pub(crate) fn process<'a>(context: *mut Self) -> &'a ProcessMappings {
-        // SAFETY: as above; the caller knows that there is one.
-        unsafe { &*(*context).process }
+        // SAFETY: as above.
+        let process = unsafe { (*context).process };
+        // SAFETY: the caller knows that there is one.
+        unsafe { &*process }
     }
 }
 

@@ -6,6 +6,7 @@
     clippy::inline_always,
     reason = "a call that is not inlined is a BPF subprogram, which costs and is verified apart"
 )]
+#![expect(clippy::needless_pass_by_value, reason = "programs are given their context by value")]
 
 mod maps;
 mod helpers;
