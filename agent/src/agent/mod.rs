@@ -105,12 +105,23 @@ impl std::fmt::Display for Summary {
     }
 }
 
+/// Each sampled executable is an open file: as many as the system lets us have.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "cannot raise the limit of open files");
+    }
+}
+
 /// Runs the agent until `stop` is set; then sends what there is. `started` is called when sampling has begun.
 pub fn run(
     config: &Config,
     stop: &AtomicBool,
     started: impl FnOnce(&Summary),
 ) -> Result<(), Error> {
+    raise_open_files();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let exporter = Exporter::spawn(&config.export()?, export::Metrics::register(&mut registry))?;

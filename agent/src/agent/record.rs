@@ -75,8 +75,10 @@ pub fn record(
         period_ns: period_ns(config.sampling.frequency_hz),
     };
     file.write(window, &namer(config)?.name(&counted))?;
-    let losses =
-        tally.losses.into_iter().filter(|(_, n)| *n > 0).map(|(loss, n)| (Loss::name(loss), n));
+    // The other losses cost a sample its stack or its place in the kernel's lists, not the sample.
+    let is_lost = |loss| matches!(loss, Loss::SampleRingFull | Loss::ScratchMissing);
+    let losses = tally.losses.into_iter().filter(|(loss, n)| *n > 0 && is_lost(*loss));
+    let losses = losses.map(|(loss, n)| (loss.name(), n));
     Ok(RecordSummary {
         n_samples: counted.iter().map(|stack| stack.n_samples).sum(),
         losses: losses.collect(),

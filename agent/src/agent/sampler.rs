@@ -57,6 +57,7 @@ pub struct Sampler {
     n_stack_missing: u64,
     n_malformed: u64,
     n_events_lost: u64,
+    needs_scan: bool,
     n_outcomes: [u64; UnwindOutcome::ALL.len()],
 }
 
@@ -81,6 +82,7 @@ impl Sampler {
             n_stack_missing: 0,
             n_malformed: 0,
             n_events_lost: 0,
+            needs_scan: false,
             n_outcomes: [0; UnwindOutcome::ALL.len()],
         })
     }
@@ -121,6 +123,8 @@ impl Sampler {
         let (n_came, n_gone) = self.kernel.follow_cpus()?;
         if n_came + n_gone > 0 {
             tracing::info!(n_came, n_gone, "the set of online CPUs has changed");
+            // Its process events were not read while it came or went.
+            self.needs_scan = true;
         }
         Ok(())
     }
@@ -153,6 +157,7 @@ impl Sampler {
         for event in events {
             self.apply(event);
         }
+        self.scan_again();
         self.settle();
         complete_ns
     }
@@ -171,11 +176,7 @@ impl Sampler {
         match (&event.kind, &mut self.target) {
             (ProcessEventKind::Lost { n_records }, _) => {
                 self.n_events_lost += n_records;
-                tracing::warn!(
-                    n_records,
-                    "the kernel has dropped process events: scanning all processes again"
-                );
-                self.processes.scan(monotonic_ns());
+                self.needs_scan = true;
             }
             (ProcessEventKind::Fork { pid, parent_pid }, Target::Tree(pids))
                 if pids.contains(parent_pid) =>
@@ -185,6 +186,19 @@ impl Sampler {
             _ => {}
         }
         self.processes.apply(event);
+    }
+
+    /// One scan a batch, however many events were lost in it.
+    fn scan_again(&mut self) {
+        if !std::mem::take(&mut self.needs_scan) {
+            return;
+        }
+        let n_lost = self.n_events_lost;
+        tracing::warn!(n_lost, "process events were missed: scanning all processes again");
+        self.processes.scan(monotonic_ns());
+        if let Target::Tree(pids) = &mut self.target {
+            self.processes.add_descendants(pids);
+        }
     }
 
     fn count(&mut self, sample: &SampleRecord) {

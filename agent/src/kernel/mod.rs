@@ -212,10 +212,20 @@ impl Kernel {
             }
         }
         for &cpu in &came {
-            self.sidebands.push(Sideband::open(cpu)?);
-            self.attach_cpu(cpu)?;
+            // A CPU can go again in between: the next call sees it.
+            if let Err(error) = self.follow_cpu(cpu) {
+                tracing::warn!(cpu, %error, "cannot sample a CPU that has come");
+            }
         }
         Ok((came.len(), gone.len()))
+    }
+
+    fn follow_cpu(&mut self, cpu: u32) -> Result<(), Error> {
+        self.sidebands.retain(|sideband| sideband.cpu() != cpu);
+        let sideband = Sideband::open(cpu)?;
+        self.attach_cpu(cpu)?;
+        self.sidebands.push(sideband);
+        Ok(())
     }
 
     /// Waits until a ring fills up, at most `timeout`.

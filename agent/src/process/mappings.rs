@@ -4,6 +4,10 @@ use agent_common::mapping::Mapping;
 
 use super::ExecutableId;
 
+/// Mappings that are kept of one process: a JVM or a browser has hundreds. What a process maps beyond is placed nowhere,
+/// as memory without a file, so that no process can make following it slow.
+const MAX_MAPPINGS: usize = 4096;
+
 /// The executable mappings of files of a process, in rising order without overlap. Every change makes a new version, and a
 /// version's number is never used again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,7 @@ impl Mappings {
         }
         if let Some((executable, file_offset)) = file
             && start < end
+            && list.len() < MAX_MAPPINGS
         {
             list.push(Mapping { start, end, file_offset, executable: executable.0, reserved: 0 });
         }

@@ -9,6 +9,8 @@ use crate::event::MappedFile;
 
 /// `PF_KTHREAD` in `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// Executable mappings that are taken over.
+const MAX_MAPPINGS: usize = 4096;
 /// Most of a file in `/proc` that is read.
 const MAX_FILE_LEN: u64 = 64 * 1024;
 
@@ -55,10 +57,8 @@ pub(super) fn scan(pid: u32) -> ProcResult<Scanned> {
 
 fn mappings(process: &ProcProcess) -> ProcResult<Vec<ScannedMapping>> {
     let mut mappings = Vec::new();
-    for map in process.maps()?.0 {
-        if !map.perms.contains(MMPermissions::EXECUTE) {
-            continue;
-        }
+    let maps = process.maps()?.0.into_iter();
+    for map in maps.filter(|map| map.perms.contains(MMPermissions::EXECUTE)).take(MAX_MAPPINGS) {
         let path = match map.pathname {
             MMapPath::Path(path) => path.to_string_lossy().into_owned(),
             MMapPath::Vdso => super::executable::VDSO.to_owned(),

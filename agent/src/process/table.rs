@@ -105,6 +105,21 @@ impl Processes {
         self.by_pid.get(&pid)
     }
 
+    /// Adds to `pids` all processes that descend from one of them.
+    pub fn add_descendants(&self, pids: &mut HashSet<u32>) {
+        loop {
+            let is_child = |(pid, instance): &(&u32, &Instance)| {
+                !pids.contains(pid) && pids.contains(&instance.parent_pid)
+            };
+            let children: Vec<u32> =
+                self.by_pid.iter().filter(is_child).map(|(pid, _)| *pid).collect();
+            if children.is_empty() {
+                return;
+            }
+            pids.extend(children);
+        }
+    }
+
     /// The executable of that number.
     pub fn executable(&self, id: ExecutableId) -> Option<&Arc<Executable>> {
         self.executables.get(id)

@@ -171,6 +171,25 @@ fn a_scan_after_lost_events_ends_what_is_gone() {
 }
 
 #[test]
+fn descendants_are_found_over_generations() {
+    let mut table = Table::new();
+    table.apply(ProcessEventKind::Fork { pid: CHILD, parent_pid: SHELL });
+    table.apply(ProcessEventKind::Fork { pid: CHILD + 1, parent_pid: CHILD });
+    let mut pids = std::collections::HashSet::from([SHELL]);
+    table.processes.add_descendants(&mut pids);
+    assert_eq!(pids, [SHELL, CHILD, CHILD + 1].into());
+}
+
+#[test]
+fn a_process_that_maps_without_end_is_followed_up_to_a_bound() {
+    let mut table = Table::new();
+    for i in 0..5_000 {
+        table.map(SHELL, 0x10_0000 + i * 0x1000, "/lib/many");
+    }
+    assert_eq!(table.processes.get(SHELL).unwrap().mappings.list().len(), 4096);
+}
+
+#[test]
 fn keys_are_never_given_twice() {
     let mut table = Table::new();
     let keys: Vec<u64> = (1..50).map(|i| table.sample(CHILD + i)).collect();

@@ -6,7 +6,8 @@ const MAX_PARTS: usize = 16;
 
 /// None where the body is no form with this content type's boundary.
 pub(super) fn parts<'a>(content_type: &str, body: &'a [u8]) -> Option<HashMap<String, &'a [u8]>> {
-    let boundary = parameter(content_type, "boundary")?;
+    // Longer ones are against RFC 2046, and make the search below slow.
+    let boundary = parameter(content_type, "boundary").filter(|boundary| boundary.len() <= 70)?;
     let delimiter = [b"--", boundary.as_bytes()].concat();
     let mut rest = body.get(find(body, &delimiter)?..)?;
     let mut parts = HashMap::new();

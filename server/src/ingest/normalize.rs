@@ -123,6 +123,9 @@ fn typed(mut labels: Labels, value_type: &ValueType<'_>, period_type: &ValueType
 /// Rows of each sample type: stack -> sum.
 type Group = Vec<BTreeMap<u32, i64>>;
 
+/// Series that one profile may make by the labels of its samples.
+const MAX_SERIES: usize = 5_000;
+
 /// The samples so far, by the labels that they bring.
 struct Split<'a> {
     profile: &'a Profile,
@@ -149,8 +152,14 @@ impl<'a> Split<'a> {
         }
         let stack = self.symbols.stack(&sample.location_id);
         let n_types = sample.value.len();
-        let group =
-            self.groups.entry(self.pairs(sample)).or_insert_with(|| vec![BTreeMap::new(); n_types]);
+        let pairs = self.pairs(sample);
+        // Each will have all the labels of the profile: the count is held before they are copied.
+        let is_full = self.groups.len().saturating_mul(n_types) >= MAX_SERIES;
+        if is_full && !self.groups.contains_key(&pairs) {
+            let what = "the labels of its samples make more than 5,000 series";
+            return Err(Error::Malformed { labels: labels.clone(), what });
+        }
+        let group = self.groups.entry(pairs).or_insert_with(|| vec![BTreeMap::new(); n_types]);
         for (rows, value) in group.iter_mut().zip(&sample.value) {
             let sum = rows.entry(stack).or_insert(0);
             *sum = sum.saturating_add(*value);

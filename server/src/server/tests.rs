@@ -114,7 +114,8 @@ fn taken_ports_and_wrong_addresses_are_named() {
         listeners.iter().all(|listener| listener.local_addr().unwrap().port() == address.port())
     );
     let error = bind(&address.to_string()).unwrap_err().to_string();
-    let expected = "the port is taken; end the program that has it or choose another with --listen";
+    let expected =
+        "the port is in use; end the program that has it or choose another with --listen";
     assert_eq!(error, format!("cannot listen on {address}: {expected}"));
     for wrong in ["", "4040", "localhost", "localhost:x", "localhost:99999", "no such host:1"] {
         assert!(matches!(bind(wrong), Err(BindError::Address { .. })), "{wrong}");

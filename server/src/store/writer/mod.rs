@@ -356,10 +356,11 @@ impl Writer {
             {
                 *segment.write() = data;
             }
+            // Who has come meanwhile may have been told from data that are gone now (a profile pushed again): all push again.
+            waiters.append(&mut queue.waiters);
             let next = next.unwrap_or_else(|| {
                 // What was added meanwhile refers to symbols that are gone.
                 queue.records.clear();
-                waiters.append(&mut queue.waiters);
                 self.rotate(&mut queue)
             });
             self.file = next;
