@@ -88,7 +88,7 @@ fn the_port_is_taken() -> Result<()> {
         }
         let mut command = pilotlight(subcommand)?;
         command.args(["--listen", &address, "--data"]).arg(data.path());
-        fails_saying(&mut command, &[&address, "taken"])?;
+        fails_saying(&mut command, &[&address, "in use"])?;
     }
     Ok(())
 }
