@@ -204,6 +204,8 @@ fn a_cpu_that_goes_and_comes_back_is_sampled() -> Result<()> {
         if Path::new(ONLINE).exists() {
             std::fs::write(ONLINE, "1").ok();
         }
+        // Said, and no failure where all tests must run: this machine cannot run it.
+        println!("SKIPPED: CPU 1 cannot be switched off here");
         return Ok(());
     }
     let back = BackOnline(ONLINE);
