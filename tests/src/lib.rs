@@ -7,6 +7,7 @@ pub mod workload;
 pub mod http;
 pub mod pilotlight;
 pub mod stacks;
+pub mod folded;
 
 /// Returns from a test that cannot run here, with a line that says why; under `PILOTLIGHT_REQUIRE_ALL=1` it fails instead.
 #[macro_export]

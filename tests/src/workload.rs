@@ -119,7 +119,8 @@ fn sources() -> PathBuf {
     workspace().join("tests/workloads")
 }
 
-fn build(
+/// Compiles `tests/workloads/SOURCE` to `target/workloads/NAME`, unless that is newer.
+pub fn build(
     source: &str,
     name: &str,
     compiler: impl FnOnce(&Path, &Path) -> Result<Command>,

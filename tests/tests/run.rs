@@ -57,7 +57,7 @@ fn it_says_what_it_does_and_ends_with_0() -> Result<()> {
     let printed = run.child.printed();
     for part in [
         format!("http://localhost:{}", run.port),
-        "bpf, frame pointers".to_owned(),
+        "bpf, unwind tables".to_owned(),
         format!("sampling {n_cpus} CPU"),
     ] {
         ensure!(printed.contains(&part), "no `{part}` in:\n{printed}");
