@@ -17,6 +17,8 @@ pub enum FrameKind {
     Interpreter = 4,
     /// Code that a JIT compiler wrote; user space gives this kind.
     Jit = 5,
+    /// Frames that were walked and not kept: `address` says how many. User space gives this kind.
+    Cut = 6,
 }
 
 impl FrameKind {
@@ -28,6 +30,7 @@ impl FrameKind {
             3 => Self::Address,
             4 => Self::Interpreter,
             5 => Self::Jit,
+            6 => Self::Cut,
             _ => return None,
         })
     }

@@ -6,6 +6,9 @@
     reason = "a call that is not inlined is a BPF subprogram, which costs and is verified apart"
 )]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod frame;
 pub mod hash;
 pub mod limits;
@@ -13,3 +16,4 @@ pub mod mapping;
 pub mod outcome;
 pub mod sample;
 pub mod unwind;
+pub mod table_slot;

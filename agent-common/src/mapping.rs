@@ -34,7 +34,7 @@ pub struct ChunkKey {
     pub index: u32,
 }
 
-/// One executable mapping of a file.
+/// One executable mapping.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -46,10 +46,10 @@ pub struct Mapping {
     pub end: u64,
     /// Offset in the file of `start`.
     pub file_offset: u64,
-    /// The agent's id of the file.
+    /// The agent's id of the file; 0 for executable memory without a file.
     pub executable: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Slot of the file's unwind table in the map `TABLES`; 0 for none.
+    pub table: u32,
 }
 
 const _: () = assert!(size_of::<Mapping>() == 32);

@@ -16,17 +16,32 @@ pub enum UnwindOutcome {
     FramePointerInvalid = 4,
     /// The program that walks user stacks could not be entered.
     UnwinderMissing = 5,
+    /// The table of an executable was not there yet when the sample was taken.
+    TablePending = 6,
+    /// A table's rule leads to no place above the frame: a damaged stack, or a wrong rule.
+    CfaInvalid = 7,
+    /// What should be a return address is none.
+    ReturnAddressInvalid = 8,
+    /// A table's rule needs a register that only a leaf has.
+    RegisterUnknown = 9,
+    /// The executable says how to step, but in a way that is not supported, and the frame pointer does not help.
+    RuleUnsupported = 10,
 }
 
 impl UnwindOutcome {
     /// All outcomes in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::Complete,
         Self::KernelThread,
         Self::Truncated,
         Self::StackFault,
         Self::FramePointerInvalid,
         Self::UnwinderMissing,
+        Self::TablePending,
+        Self::CfaInvalid,
+        Self::ReturnAddressInvalid,
+        Self::RegisterUnknown,
+        Self::RuleUnsupported,
     ];
 
     /// The outcome of that number; `None` for a number that no outcome has.
@@ -43,6 +58,11 @@ impl UnwindOutcome {
             Self::StackFault => "stack_fault",
             Self::FramePointerInvalid => "frame_pointer_invalid",
             Self::UnwinderMissing => "unwinder_missing",
+            Self::TablePending => "table_pending",
+            Self::CfaInvalid => "cfa_invalid",
+            Self::ReturnAddressInvalid => "return_address_invalid",
+            Self::RegisterUnknown => "register_unknown",
+            Self::RuleUnsupported => "rule_unsupported",
         }
     }
 }
@@ -71,11 +91,17 @@ pub enum Loss {
     ExportQueueFull = 8,
     /// The server refused the profile for good (a 4xx answer).
     ExportRefused = 9,
+    /// A CPU has copied as many stacks in this second as it may: that stack is walked by what is known.
+    StackCopyLimited = 10,
+    /// The ring of copied stacks had no room: that stack is walked by what is known.
+    StackCopyRingFull = 11,
+    /// A copied stack never arrived: the sample is kept with its kernel frames.
+    StackCopyMissing = 12,
 }
 
 impl Loss {
     /// All losses in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::SampleRingFull,
         Self::StackRingFull,
         Self::KernelStackError,
@@ -86,6 +112,9 @@ impl Loss {
         Self::MappingsFull,
         Self::ExportQueueFull,
         Self::ExportRefused,
+        Self::StackCopyLimited,
+        Self::StackCopyRingFull,
+        Self::StackCopyMissing,
     ];
 
     /// The value of the label `reason`.
@@ -101,6 +130,9 @@ impl Loss {
             Self::MappingsFull => "mappings_full",
             Self::ExportQueueFull => "export_queue_full",
             Self::ExportRefused => "export_refused",
+            Self::StackCopyLimited => "stack_copy_limited",
+            Self::StackCopyRingFull => "stack_copy_ring_full",
+            Self::StackCopyMissing => "stack_copy_missing",
         }
     }
 }

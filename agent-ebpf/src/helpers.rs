@@ -4,19 +4,20 @@
     reason = "helpers take raw pointers; each call says why its pointers are good"
 )]
 
+use core::arch::asm;
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::addr_of;
 
-use agent_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES};
+use agent_common::limits::{COMM_LEN, MAX_KERNEL_FRAMES, MAX_STACK_COPY};
 use agent_common::mapping::ProcessMappings;
-use agent_common::sample::SampleRecord;
+use agent_common::sample::{LeafRegisters, SampleRecord, StackCopy};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated;
 use aya_ebpf::programs::PerfEventContext;
 
-use crate::maps::{self, Scratch};
+use crate::maps::{self, CopyScratch, Scratch, WINDOW_WORDS};
 
 /// `BPF_RB_NO_WAKEUP`: user space reads on a timer.
 const NO_WAKEUP: u64 = 1;
@@ -28,15 +29,6 @@ const AVAIL_DATA: u64 = 0;
 const KERNEL_STACK_LEN: u64 = 16 * 1024;
 /// Bits of `cs` that hold the privilege level; 3 is user mode.
 const PRIVILEGE_MASK: u64 = 3;
-
-/// The registers of user space that a walk starts from.
-pub(crate) struct Registers {
-    pub(crate) instruction_pointer: u64,
-    pub(crate) stack_pointer: u64,
-    pub(crate) frame_pointer: u64,
-    /// The thread is inside a system call.
-    pub(crate) in_syscall: bool,
-}
 
 /// pid (upper half) and tid (lower half); 0 for idle tasks.
 #[inline(always)]
@@ -100,20 +92,32 @@ pub(crate) fn is_user_mode(ctx: &PerfEventContext) -> bool {
     is_user_privilege(register(interrupted(ctx), offset_of!(pt_regs, cs)))
 }
 
-/// The registers that user space has, or had when it entered the kernel; `None` for kernel threads.
+/// Takes the registers that user space has, or had when it entered the kernel; false for kernel threads.
 #[inline(always)]
-pub(crate) fn user_registers(ctx: &PerfEventContext) -> Option<Registers> {
+pub(crate) fn user_registers(ctx: &PerfEventContext, to: &mut LeafRegisters) -> bool {
     if is_user_mode(ctx) {
-        return Some(registers(interrupted(ctx), false));
+        copy_registers(interrupted(ctx), to);
+        return true;
     }
     let saved = MaybeUninit::<pt_regs>::uninit();
-    let regs =
-        if maps::TASK_STACK_OFFSET.load() == 0 { regs_by_helper() } else { regs_by_stack(&saved)? };
-    let cs = register(regs, offset_of!(pt_regs, cs));
-    // In a system call `orig_rax` is its number, else negative.
-    let in_syscall = register(regs, offset_of!(pt_regs, orig_rax)).cast_signed() >= 0;
+    let regs = if maps::TASK_STACK_OFFSET.load() == 0 {
+        regs_by_helper()
+    } else if let Some(regs) = regs_by_stack(&saved) {
+        regs
+    } else {
+        return false;
+    };
     // A kernel thread has no user registers: the place is zero.
-    is_user_privilege(cs).then(|| registers(regs, in_syscall))
+    if !is_user_privilege(register(regs, offset_of!(pt_regs, cs))) {
+        return false;
+    }
+    copy_registers(regs, to);
+    // In a system call `orig_rax` is its number, else negative. The instruction pointer then stands behind the instruction
+    // that made the call, as a return address does.
+    if register(regs, offset_of!(pt_regs, orig_rax)).cast_signed() >= 0 {
+        to.instruction_pointer = to.instruction_pointer.wrapping_sub(1);
+    }
+    true
 }
 
 #[inline(always)]
@@ -134,13 +138,24 @@ fn register(regs: *const pt_regs, offset: usize) -> u64 {
 }
 
 #[inline(always)]
-fn registers(regs: *const pt_regs, in_syscall: bool) -> Registers {
-    Registers {
-        instruction_pointer: register(regs, offset_of!(pt_regs, rip)),
-        stack_pointer: register(regs, offset_of!(pt_regs, rsp)),
-        frame_pointer: register(regs, offset_of!(pt_regs, rbp)),
-        in_syscall,
-    }
+fn copy_registers(regs: *const pt_regs, to: &mut LeafRegisters) {
+    to.general[0] = register(regs, offset_of!(pt_regs, rax));
+    to.general[1] = register(regs, offset_of!(pt_regs, rdx));
+    to.general[2] = register(regs, offset_of!(pt_regs, rcx));
+    to.general[3] = register(regs, offset_of!(pt_regs, rbx));
+    to.general[4] = register(regs, offset_of!(pt_regs, rsi));
+    to.general[5] = register(regs, offset_of!(pt_regs, rdi));
+    to.general[6] = register(regs, offset_of!(pt_regs, rbp));
+    to.general[7] = register(regs, offset_of!(pt_regs, rsp));
+    to.general[8] = register(regs, offset_of!(pt_regs, r8));
+    to.general[9] = register(regs, offset_of!(pt_regs, r9));
+    to.general[10] = register(regs, offset_of!(pt_regs, r10));
+    to.general[11] = register(regs, offset_of!(pt_regs, r11));
+    to.general[12] = register(regs, offset_of!(pt_regs, r12));
+    to.general[13] = register(regs, offset_of!(pt_regs, r13));
+    to.general[14] = register(regs, offset_of!(pt_regs, r14));
+    to.general[15] = register(regs, offset_of!(pt_regs, r15));
+    to.instruction_pointer = register(regs, offset_of!(pt_regs, rip));
 }
 
 /// Kernels from 5.15 tell where a task's user registers are.
@@ -171,16 +186,49 @@ fn read_kernel(to: *mut c_void, len: u32, from: u64) -> Option<()> {
     (result == 0).then_some(())
 }
 
-/// Two words of the current process's memory; `None` where they are not resident.
+/// A word of the current process's memory; `None` where it is not resident.
 #[inline(always)]
-pub(crate) fn read_user_pair(address: u64) -> Option<[u64; 2]> {
-    let mut pair = MaybeUninit::<[u64; 2]>::uninit();
-    // SAFETY: the pointer and the length are one array's; the helper checks the source.
+pub(crate) fn read_user_word(address: u64) -> Option<u64> {
+    let mut word = MaybeUninit::<u64>::uninit();
+    // SAFETY: the pointer and the length are one word's; the helper checks the source.
     let result = unsafe {
-        generated::bpf_probe_read_user(pair.as_mut_ptr().cast(), 16, address as *const c_void)
+        generated::bpf_probe_read_user(word.as_mut_ptr().cast(), 8, address as *const c_void)
     };
     // SAFETY: the helper has filled it.
-    (result == 0).then(|| unsafe { pair.assume_init() })
+    (result == 0).then(|| unsafe { word.assume_init() })
+}
+
+/// The first `len` bytes of the window from the current process's memory; false where they are not resident.
+#[inline(always)]
+pub(crate) fn read_user_window(window: &mut [u64; WINDOW_WORDS], len: u64, address: u64) -> bool {
+    const { assert!(WINDOW_WORDS.is_power_of_two()) };
+    let len = len.min(WINDOW_WORDS as u64 * 8);
+    // SAFETY: the length is within the window; the helper checks the source.
+    let result = unsafe {
+        generated::bpf_probe_read_user(
+            window.as_mut_ptr().cast(),
+            len as u32,
+            address as *const c_void,
+        )
+    };
+    result == 0
+}
+
+/// Up to a page of the current process's memory, to `at` bytes into the copy; false where they are not resident. What the
+/// verifier takes for possible, but `len` and `at` never are, goes into `behind`.
+#[inline(always)]
+pub(crate) fn read_user_page(to: &mut CopyScratch, at: u64, len: u64, address: u64) -> bool {
+    let at = at & (MAX_STACK_COPY as u64 - 1);
+    let len = len & 0x1fff;
+    if len > 4096 {
+        return false;
+    }
+    let bytes = (&raw mut to.copy.bytes).cast::<u8>().wrapping_add(at as usize);
+    // SAFETY: within `copy.bytes` and `behind`, which follows it; the helper checks the source.
+    let result = unsafe {
+        generated::bpf_probe_read_user(bytes.cast(), len as u32, address as *const c_void)
+    };
+    result == 0
 }
 
 /// The kernel stack's addresses, leaf first; how many, or `None` on error.
@@ -198,12 +246,10 @@ pub(crate) fn kernel_stack(
 
 /// Wakes user space only when it would come too late by itself.
 #[inline(always)]
-fn ring_flags() -> u64 {
-    // SAFETY: the pointer is the ring's.
-    let unread = unsafe {
-        generated::bpf_ringbuf_query(addr_of!(maps::RECORDS).cast_mut().cast(), AVAIL_DATA)
-    };
-    if unread >= maps::WAKEUP_BYTES.load() { FORCE_WAKEUP } else { NO_WAKEUP }
+fn ring_flags(ring: *mut c_void, wakeup_bytes: u64) -> u64 {
+    // SAFETY: the callers give a ring.
+    let unread = unsafe { generated::bpf_ringbuf_query(ring, AVAIL_DATA) };
+    if unread >= wakeup_bytes { FORCE_WAKEUP } else { NO_WAKEUP }
 }
 
 /// Puts a sample's record into the ring; false when it has no room.
@@ -217,8 +263,20 @@ pub(crate) fn output(sample: &SampleRecord) -> bool {
 pub(crate) fn output_prefix<T>(record: &T, len: usize) -> bool {
     let ring = addr_of!(maps::RECORDS).cast_mut().cast();
     let data = core::ptr::from_ref(record).cast_mut().cast();
+    let flags = ring_flags(ring, maps::WAKEUP_BYTES.load());
     // SAFETY: the caller's length is within the record, which the verifier checks as well.
-    unsafe { generated::bpf_ringbuf_output(ring, data, len as u64, ring_flags()) == 0 }
+    unsafe { generated::bpf_ringbuf_output(ring, data, len as u64, flags) == 0 }
+}
+
+/// Puts the first `len` bytes of a copy of a stack into its ring; false when it has no room.
+#[inline(always)]
+pub(crate) fn output_copy(copy: &StackCopy, len: u64) -> bool {
+    let ring = addr_of!(maps::STACK_COPIES).cast_mut().cast();
+    let data = core::ptr::from_ref(copy).cast_mut().cast();
+    let flags = ring_flags(ring, maps::COPY_WAKEUP_BYTES.load());
+    let len = len.min(size_of::<StackCopy>() as u64);
+    // SAFETY: the length is within the copy.
+    unsafe { generated::bpf_ringbuf_output(ring, data, len, flags) == 0 }
 }
 
 /// Reads a number at once, and as it is now: other CPUs may write it meanwhile, and the verifier refuses loads from the
@@ -241,6 +299,15 @@ pub(crate) fn store(slot: *mut u64, value: u64) {
 pub(crate) fn read_again(field: &u32) -> u32 {
     // SAFETY: a reference is valid.
     unsafe { core::ptr::from_ref(field).read_volatile() }
+}
+
+/// -1 for negative numbers, else 0. In this form the compiler cannot make a branch of it.
+#[inline(always)]
+pub(crate) fn sign(number: i64) -> i64 {
+    let mut sign = number;
+    // SAFETY: changes the one register that it is given.
+    unsafe { asm!("{0} s>>= 63", inout(reg) sign, options(pure, nomem, nostack)) };
+    sign
 }
 
 /// What a step of a loop works on. Pointers only: numbers in here would multiply the verifier's states.

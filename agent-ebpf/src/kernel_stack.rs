@@ -33,5 +33,7 @@ pub(crate) fn take(ctx: &PerfEventContext) {
         hash = hash.add_frame(&frame);
     }
     scratch.stack.n_frames = n_frames as u32;
+    scratch.stack.n_kernel = n_frames as u32;
     scratch.hash = hash.value();
+    scratch.kernel_hash = scratch.hash;
 }

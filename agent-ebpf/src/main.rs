@@ -2,6 +2,7 @@
 //! by tail call, the program that walks user stacks, which also sends the records.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(
     clippy::inline_always,
     reason = "a call that is not inlined is a BPF subprogram, which costs and is verified apart"
@@ -14,8 +15,11 @@ mod counters;
 mod filter;
 mod sample;
 mod kernel_stack;
-mod user_stack;
+mod window;
+mod unwind_table;
+mod stack_copy;
 mod emit;
+mod user_stack;
 
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;

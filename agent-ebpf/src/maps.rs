@@ -5,12 +5,16 @@
     reason = "maps hand out pointers; constants set at load must be read volatile"
 )]
 
-use agent_common::limits::{MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
-use agent_common::mapping::{ChunkKey, MappingChunk, ProcessMappings};
+use agent_common::limits::{MAX_KERNEL_FRAMES, MAX_UNWIND_CHUNKS};
+use agent_common::mapping::{ChunkKey, Mapping, MappingChunk, ProcessMappings};
 use agent_common::outcome::N_COUNTERS;
-use agent_common::sample::{SampleRecord, StackRecord};
+use agent_common::sample::{LeafRegisters, SampleRecord, StackCopy, StackRecord};
+use agent_common::table_slot::TableSlot;
+use agent_common::unwind::registers::Registers;
+use agent_common::unwind::table::Chunk;
 use aya_ebpf::Global;
-use aya_ebpf::macros::map;
+use aya_ebpf::btf_maps;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 
 /// Slot of [`PROGRAMS`] with the program that walks user stacks.
@@ -19,6 +23,10 @@ pub(crate) const USER_STACK_SLOT: u32 = 0;
 /// Records on their way to user space.
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// Copies of user stacks on their way to user space. A ring of its own: copies are large, and must not push out samples.
+#[map]
+pub(crate) static STACK_COPIES: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
 /// Which stacks' contents have left in this epoch: a direct-mapped cache of marks by hash. A stack that another pushes out
 /// is sent again, so that it can never be full.
@@ -37,6 +45,15 @@ pub(crate) static PROCESSES: HashMap<u32, ProcessMappings> = HashMap::with_max_e
 #[map]
 pub(crate) static MAPPINGS: HashMap<ChunkKey, MappingChunk> = HashMap::with_max_entries(2048, 0);
 
+/// Where each executable's unwind table is.
+#[map]
+pub(crate) static TABLES: Array<TableSlot> = Array::with_max_entries(1024, 0);
+
+/// What the tables consist of.
+#[btf_map]
+static UNWIND_CHUNKS: btf_maps::ArrayOfMaps<btf_maps::Array<Chunk, 1>, MAX_UNWIND_CHUNKS> =
+    btf_maps::ArrayOfMaps::new();
+
 /// Losses by reason, then samples taken.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(N_COUNTERS, 0);
@@ -49,6 +66,13 @@ pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(8, 0);
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// Words of the stack window.
+pub(crate) const WINDOW_WORDS: usize = 128;
+
+/// What a copy of a user stack is made in.
+#[map]
+static COPY_SCRATCH: PerCpuArray<CopyScratch> = PerCpuArray::with_max_entries(1, 0);
+
 /// One sample while it is built. Lives in a map: the BPF stack is 512 bytes, and numbers that come out of memory are
 /// unknown to the verifier, which keeps its states few.
 #[repr(C)]
@@ -57,25 +81,49 @@ pub(crate) struct Scratch {
     pub(crate) sample: SampleRecord,
     /// Hash over the frames so far.
     pub(crate) hash: u64,
-    /// User frames found.
-    pub(crate) n_user: u64,
-    /// Where the user stack is.
-    pub(crate) stack_pointer: u64,
-    /// Where the next frame record is.
-    pub(crate) frame_pointer: u64,
+    /// The hash over the kernel's frames alone.
+    pub(crate) kernel_hash: u64,
     /// 1 when there is a user stack.
     pub(crate) has_user_stack: u64,
-    /// The mapping that held the last frame: start, end, file offset, executable.
-    pub(crate) last_start: u64,
-    pub(crate) last_end: u64,
-    pub(crate) last_file_offset: u64,
-    pub(crate) last_executable: u64,
-    /// Absolute addresses of the user frames, leaf first.
-    pub(crate) user: [u64; MAX_USER_FRAMES],
+    /// The registers that the walk begins with.
+    pub(crate) leaf: LeafRegisters,
+    /// The walk of the user stack.
+    pub(crate) walk: Walk,
     /// Absolute addresses of the kernel frames, leaf first.
     pub(crate) kernel: [u64; MAX_KERNEL_FRAMES + 1],
     /// The record of the stack.
     pub(crate) stack: StackRecord,
+}
+
+/// One copy of a user stack while it is made. Apart from [`Scratch`]: an element of a per-CPU map has 32 KiB at most.
+#[repr(C)]
+pub(crate) struct CopyScratch {
+    /// The second in which stacks were copied last, and how many in it.
+    pub(crate) second: u64,
+    pub(crate) n_copies: u64,
+    /// The record.
+    pub(crate) copy: StackCopy,
+    /// Room behind it: the verifier takes the offset and the length of each part at their greatest.
+    pub(crate) behind: [u8; 4096],
+}
+
+/// Where the walk of a user stack stands.
+#[repr(C)]
+pub(crate) struct Walk {
+    /// The registers in the frame that is walked.
+    pub(crate) registers: Registers,
+    /// 1 when the process's mappings or a file's table were not there.
+    pub(crate) is_missing: u64,
+    /// 1 when the stack could not be copied: where something misses the walk goes by frame pointers.
+    pub(crate) goes_on: u64,
+    /// 1 when the walk has ended.
+    pub(crate) has_ended: u64,
+    /// The mapping that held the last frame.
+    pub(crate) last: Mapping,
+    /// The memory of the user stack from `window_start` on, `window_len` bytes.
+    pub(crate) window_start: u64,
+    pub(crate) window_len: u64,
+    pub(crate) window: [u64; WINDOW_WORDS],
 }
 
 /// This CPU's scratch memory.
@@ -83,6 +131,14 @@ pub(crate) struct Scratch {
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     let pointer = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: the element is this CPU's, it lives as long as the program, and sampling programs do not nest on a CPU.
+    Some(unsafe { &mut *pointer })
+}
+
+/// This CPU's scratch memory for a copy.
+#[inline(always)]
+pub(crate) fn copy_scratch() -> Option<&'static mut CopyScratch> {
+    let pointer = COPY_SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as above.
     Some(unsafe { &mut *pointer })
 }
 
@@ -101,6 +157,12 @@ pub(crate) fn chunk(key: ChunkKey) -> Option<&'static MappingChunk> {
     unsafe { MAPPINGS.get(key) }
 }
 
+/// A chunk of the unwind tables.
+#[inline(always)]
+pub(crate) fn unwind_chunk(number: u16) -> Option<&'static Chunk> {
+    UNWIND_CHUNKS.get_value(u32::from(number), &0)
+}
+
 /// Secret start of all stack hashes.
 #[unsafe(no_mangle)]
 pub(crate) static HASH_SEED: Global<u64> = Global::new(0);
@@ -116,6 +178,14 @@ pub(crate) static PERIOD_NS: Global<u64> = Global::new(0);
 /// Unread bytes of [`RECORDS`] from which on user space is woken.
 #[unsafe(no_mangle)]
 pub(crate) static WAKEUP_BYTES: Global<u64> = Global::new(128 * 1024);
+
+/// Unread bytes of [`STACK_COPIES`] from which on user space is woken.
+#[unsafe(no_mangle)]
+pub(crate) static COPY_WAKEUP_BYTES: Global<u64> = Global::new(128 * 1024);
+
+/// Stacks that a CPU may copy in a second.
+#[unsafe(no_mangle)]
+pub(crate) static MAX_COPIES: Global<u64> = Global::new(0);
 
 /// Where `task_struct` has `stack`; 0 where the kernel has the helper `bpf_task_pt_regs`.
 #[unsafe(no_mangle)]

@@ -3,10 +3,11 @@
 use agent_common::hash::StackHash;
 use agent_common::outcome::{Loss, UnwindOutcome};
 use agent_common::sample::{RecordKind, SampleType};
+use agent_common::unwind::registers::{IN_LEAF, RBP, RSP};
 use aya_ebpf::programs::PerfEventContext;
 
 use crate::counters;
-use crate::helpers::{self, Registers};
+use crate::helpers;
 use crate::maps;
 
 /// Fills in the sample's record and the registers that the walk starts from; false when there is no memory to do it in.
@@ -30,24 +31,33 @@ pub(crate) fn begin(ctx: &PerfEventContext) -> bool {
     sample.mapping_generation = 0;
     sample.sample_type = SampleType::OnCpu as u8;
     sample.outcome = UnwindOutcome::KernelThread as u8;
+    sample.is_copied = 0;
     helpers::comm(&mut sample.comm);
     scratch.hash = StackHash::new(maps::HASH_SEED.load()).value();
+    scratch.kernel_hash = scratch.hash;
     scratch.stack.n_frames = 0;
-    scratch.n_user = 0;
-    scratch.has_user_stack = 0;
-    if let Some(registers) = helpers::user_registers(ctx) {
-        start_walk(scratch, &registers);
-    }
+    scratch.stack.n_kernel = 0;
+    scratch.stack.n_walked = 0;
+    scratch.has_user_stack = u64::from(helpers::user_registers(ctx, &mut scratch.leaf));
+    start_walk(scratch);
     true
 }
 
-/// The leaf, and where to look for its caller.
+/// The leaf, where the walk begins.
 #[inline(always)]
-fn start_walk(scratch: &mut maps::Scratch, registers: &Registers) {
-    scratch.has_user_stack = 1;
-    scratch.stack_pointer = registers.stack_pointer;
-    scratch.frame_pointer = registers.frame_pointer;
-    // After a system call the instruction pointer stands behind the instruction that made the call, as a return address does.
-    scratch.user[0] = registers.instruction_pointer.wrapping_sub(u64::from(registers.in_syscall));
-    scratch.n_user = 1;
+fn start_walk(scratch: &mut maps::Scratch) {
+    let walk = &mut scratch.walk;
+    let registers = &scratch.leaf;
+    walk.registers.rip = registers.instruction_pointer;
+    walk.registers.rsp = registers.general[RSP as usize];
+    walk.registers.rbp = registers.general[RBP as usize];
+    walk.registers.is_exact = 1;
+    walk.registers.others = IN_LEAF;
+    walk.registers.leaf = registers.general;
+    walk.is_missing = 0;
+    walk.goes_on = 0;
+    walk.has_ended = 0;
+    walk.last.start = 0;
+    walk.last.end = 0;
+    walk.window_len = 0;
 }

@@ -4,6 +4,7 @@
 pub mod kernel;
 pub mod event;
 pub mod process;
+pub mod unwind;
 pub mod stack;
 pub mod symbolize;
 pub mod worker;

@@ -1,6 +1,10 @@
 //! The road on one page. Per sample: kernel -> event -> (process) -> stack, in the [`Sampler`]. Per window: symbolize ->
 //! label -> profile, in the [`Namer`], on a thread of its own; then export.
 
+mod quota;
+mod table_thread;
+mod tables;
+mod waiting;
 mod sampler;
 mod window;
 mod metrics;
@@ -18,14 +22,17 @@ use prometheus_client::registry::Registry;
 
 use self::metrics::Metrics;
 use self::namer::{CountedWindow, Namer};
+use self::table_thread::TableThread;
+use self::tables::Tables;
 use self::window::{WallOffset, window_end_ns};
 use crate::admin::Admin;
 use crate::config::{self, Config};
 use crate::export::{self, Exporter};
-use crate::kernel::{self, online_cpus, period_ns};
+use crate::kernel::{self, UnwindTables, online_cpus, period_ns};
 use crate::label::{self, Labeler};
 use crate::profile;
-use crate::symbolize::{self, Symbolizer};
+use crate::symbolize::{self, Symbolizer, TableWorker};
+use crate::unwind::DiskCache;
 
 pub use self::record::{RecordSummary, RecordTarget, record};
 pub use self::sampler::{Sampler, Tally, Target, monotonic_ns};
@@ -75,7 +82,7 @@ pub struct Summary {
     pub n_processes: usize,
     /// The kernel's release.
     pub kernel_release: String,
-    /// How it works here: `bpf, frame pointers`.
+    /// How it works here: `bpf, unwind tables`.
     pub tier: &'static str,
 }
 
@@ -127,15 +134,18 @@ pub fn run(
     let exporter = Exporter::spawn(&config.export()?, export::Metrics::register(&mut registry))?;
     let labeler = Labeler::new(config.label(), label::Metrics::register(&mut registry));
     let namer = Namer::new(symbolizer(config, WINDOW_NAMING_LIMIT, &mut registry)?, labeler);
-    let mut sampler = Sampler::new(&config.kernel(), Target::All)?;
+    let quality = profile::Metrics::register(&mut registry);
+    let mut sampler =
+        Sampler::new(&config.kernel(), Target::All, |published| tables(config, published))?;
     let is_ready = Arc::new(AtomicBool::new(false));
     if let Some(address) = config.metrics_address()? {
         Admin::new(Arc::new(registry), Arc::clone(&is_ready)).serve(address, exporter.runtime());
     }
     let (windows, waiting) = sync_channel(MAX_WINDOWS_WAITING);
     let naming = thread::Builder::new().name("namer".to_owned());
-    let naming =
-        naming.spawn(move || name_windows(namer, &waiting, exporter)).map_err(Error::Thread)?;
+    let naming = naming
+        .spawn(move || name_windows(namer, &waiting, &quality, exporter))
+        .map_err(Error::Thread)?;
     sampler.start()?;
     started(&Summary::of(&sampler, config));
     is_ready.store(true, Ordering::Relaxed);
@@ -202,9 +212,15 @@ fn hand_over(windows: &SyncSender<CountedWindow>, window: CountedWindow, metrics
 }
 
 /// Names, profiles and exports the windows that come, until there are no more.
-fn name_windows(mut namer: Namer, waiting: &Receiver<CountedWindow>, exporter: export::Handle) {
+fn name_windows(
+    mut namer: Namer,
+    waiting: &Receiver<CountedWindow>,
+    quality: &profile::Metrics,
+    exporter: export::Handle,
+) {
     while let Ok(counted) = waiting.recv() {
         let labeled = namer.name(&counted.stacks);
+        quality.count(&labeled);
         exporter.send(profile::build(counted.window, &labeled));
     }
     let flushed = exporter.flush(FLUSH_LIMIT);
@@ -214,6 +230,25 @@ fn name_windows(mut namer: Namer, waiting: &Receiver<CountedWindow>, exporter: e
             "the server did not take the last profiles in time"
         );
     }
+}
+
+/// Starts the thread that gets unwind tables.
+fn tables(config: &Config, published: UnwindTables) -> Result<Tables, Error> {
+    let folder = &config.unwind.cache_dir;
+    let opened = if folder.as_os_str().is_empty() {
+        Ok(DiskCache::default())
+    } else {
+        DiskCache::open(folder)
+    };
+    let cache = opened.unwrap_or_else(|error| {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "unwind tables are made anew at each start"
+        );
+        DiskCache::default()
+    });
+    let worker = TableWorker::new(config.symbolize(), symbolize::Metrics::default())?;
+    Tables::spawn(TableThread::new(published, cache, worker)).map_err(Error::Thread)
 }
 
 fn symbolizer(

@@ -54,6 +54,7 @@ impl Namer {
                         .get(&counted.stack.id)
                         .expect("the symbolizer names every stack that it is given"),
                 ),
+                outcome: counted.stack.outcome,
                 n_samples: counted.n_samples,
                 value: counted.value,
             })

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::sampler::{Sampler, Target};
 use super::window::WallOffset;
-use super::{DRAIN_INTERVAL, Error, Namer, Summary, monotonic_ns};
+use super::{DRAIN_INTERVAL, Error, Namer, Summary, monotonic_ns, tables};
 use crate::config::Config;
 use crate::export::file;
 use crate::kernel::period_ns;
@@ -50,7 +50,9 @@ pub fn record(
     started: impl FnOnce(&Summary),
 ) -> Result<RecordSummary, Error> {
     let file = file::Target::check(file)?;
-    let mut sampler = Sampler::new(&config.kernel(), sampler_target(target))?;
+    let mut sampler = Sampler::new(&config.kernel(), sampler_target(target), |published| {
+        tables(config, published)
+    })?;
     sampler.start()?;
     let start_ns = monotonic_ns();
     started(&Summary::of(&sampler, config));
@@ -66,7 +68,9 @@ pub fn record(
     }
     let end_ns = monotonic_ns();
     sampler.finish(end_ns)?;
-    sampler.drain(end_ns);
+    while sampler.drain(end_ns) < end_ns {
+        sampler.finish(end_ns)?;
+    }
     let counted = sampler.close_window()?;
     let tally = sampler.tally()?;
     let window = profile::Window {

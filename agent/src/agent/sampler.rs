@@ -2,18 +2,29 @@
 //! time, so that each sample meets its process as it was at that moment.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_common::outcome::{Loss, UnwindOutcome};
 use agent_common::sample::SampleRecord;
 
-use crate::event::{ProcessEvent, ProcessEventKind, Record, decode_process_event, decode_record};
-use crate::kernel::{self, Kernel};
-use crate::process::Processes;
-use crate::stack::{CountedStack, Counts, Stacks};
+use crate::event::{
+    CopiedStack, ProcessEvent, ProcessEventKind, Record, decode_process_event, decode_record,
+    decode_stack_copy,
+};
+use crate::kernel::{self, Kernel, UnwindTables};
+use crate::process::{ExecutableId, Mappings, Processes};
+use crate::stack::{CountedStack, Counts, Frame, Stack, Stacks};
+use crate::unwind::{Walked, walk};
+
+use super::Error;
+use super::tables::Tables;
+use super::waiting::{Waiting, WaitingSample};
 
 /// A record is in its ring this long after its time at the latest.
 const IN_FLIGHT: Duration = Duration::from_millis(10);
+/// How often tables are looked for when nothing else is to be done.
+const TABLE_POLL: Duration = Duration::from_millis(10);
 
 /// Whose samples are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +59,8 @@ pub struct Sampler {
     processes: Processes,
     stacks: Stacks,
     counts: Counts,
+    tables: Tables,
+    waiting: Waiting,
     target: Target,
     events: Vec<ProcessEvent>,
     samples: Vec<SampleRecord>,
@@ -55,6 +68,7 @@ pub struct Sampler {
     n_counted: u64,
     n_filtered: u64,
     n_stack_missing: u64,
+    n_copy_missing: u64,
     n_malformed: u64,
     n_events_lost: u64,
     needs_scan: bool,
@@ -62,10 +76,17 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Loads the programs and scans the processes. Sampling begins with [`Sampler::start`].
-    pub fn new(config: &kernel::Config, target: Target) -> Result<Self, kernel::Error> {
+    /// Loads the programs and scans the processes. Sampling begins with [`Sampler::start`]. `tables` starts the thread that
+    /// publishes unwind tables.
+    pub(super) fn new(
+        config: &kernel::Config,
+        target: Target,
+        tables: impl FnOnce(UnwindTables) -> Result<Tables, Error>,
+    ) -> Result<Self, Error> {
         // The process events flow before the scan begins: what happens meanwhile is not missed.
-        let kernel = Kernel::load(config)?;
+        let mut kernel = Kernel::load(config)?;
+        let published = kernel.take_tables().expect("they are taken once");
+        let tables = tables(published)?;
         let mut processes = Processes::default();
         processes.scan(monotonic_ns());
         Ok(Self {
@@ -73,6 +94,8 @@ impl Sampler {
             processes,
             stacks: Stacks::default(),
             counts: Counts::default(),
+            tables,
+            waiting: Waiting::default(),
             target,
             events: Vec::new(),
             samples: Vec::new(),
@@ -80,6 +103,7 @@ impl Sampler {
             n_counted: 0,
             n_filtered: 0,
             n_stack_missing: 0,
+            n_copy_missing: 0,
             n_malformed: 0,
             n_events_lost: 0,
             needs_scan: false,
@@ -129,11 +153,16 @@ impl Sampler {
         Ok(())
     }
 
-    /// Ends sampling and waits until all that was sampled before `end_ns` can be drained.
+    /// Ends sampling and waits until all that was sampled before `end_ns` can be drained. Samples that wait for unwind tables are
+    /// waited for as well.
     pub fn finish(&mut self, end_ns: u64) -> Result<(), kernel::Error> {
         self.kernel.detach()?;
         let until = end_ns + IN_FLIGHT.as_nanos() as u64 + 1;
         std::thread::sleep(Duration::from_nanos(until.saturating_sub(monotonic_ns())));
+        while self.waiting.oldest_ns() != u64::MAX {
+            std::thread::sleep(TABLE_POLL);
+            self.walk_waiting();
+        }
         Ok(())
     }
 
@@ -159,14 +188,20 @@ impl Sampler {
         }
         self.scan_again();
         self.settle();
-        complete_ns
+        self.walk_waiting();
+        self.waiting.forget_copies_before(complete_ns);
+        complete_ns.min(self.waiting.oldest_ns())
     }
 
     fn read_rings(&mut self) {
-        let Self { kernel, stacks, samples, events, epoch, n_malformed, .. } = self;
+        let Self { kernel, stacks, samples, events, epoch, n_malformed, waiting, .. } = self;
         kernel.drain_records(|bytes| match decode_record(bytes) {
             Some(Record::Sample(sample)) => samples.push(sample),
             Some(Record::Stack(contents)) => stacks.insert(contents, *epoch),
+            None => *n_malformed += 1,
+        });
+        kernel.drain_copies(|bytes| match decode_stack_copy(bytes) {
+            Some(copy) => waiting.insert(copy),
             None => *n_malformed += 1,
         });
         kernel.drain_events(|bytes| events.extend(decode_process_event(bytes)));
@@ -208,6 +243,12 @@ impl Sampler {
         }
         let (generation, time_ns) = (sample.mapping_generation, sample.time_ns);
         let instance = self.processes.sampled(sample.pid, &sample.comm, generation, time_ns).key;
+        if sample.is_copied != 0 {
+            match self.waiting.copy_of(sample) {
+                Some(copy) => return self.count_copied(sample, instance, copy),
+                None => self.n_copy_missing += 1,
+            }
+        }
         let stack = self
             .processes
             .get(sample.pid)
@@ -216,11 +257,96 @@ impl Sampler {
                 self.n_stack_missing += 1;
                 self.stacks.missing(self.epoch)
             });
-        if let Some(n) = self.n_outcomes.get_mut(usize::from(sample.outcome)) {
+        if sample.outcome == UnwindOutcome::TablePending as u8 {
+            self.ask_for_tables_of(sample.pid, &stack);
+        }
+        self.add(sample, instance, stack);
+    }
+
+    fn add(&mut self, sample: &SampleRecord, instance: u64, stack: Arc<Stack>) {
+        if let Some(n) = self.n_outcomes.get_mut(stack.outcome as usize) {
             *n += 1;
         }
         self.counts.add(sample, instance, stack);
         self.n_counted += 1;
+    }
+
+    /// Walks a copied stack, now or when the tables that it needs are there.
+    fn count_copied(&mut self, sample: &SampleRecord, instance: u64, copy: CopiedStack) {
+        let Some(process) = self.processes.get(sample.pid) else { return };
+        // Between an exec and the first mapping of the new program the thread's user registers are the old program's.
+        if process.is_between_programs() {
+            let (frames, outcome) = (Vec::new(), UnwindOutcome::Complete);
+            let nothing = Walked { frames, outcome, pending: Vec::new() };
+            let mappings = Arc::clone(&process.mappings);
+            let stack = self.stacks.of_walk(sample, &nothing, &mappings, &self.processes);
+            return self.add(sample, instance, stack);
+        }
+        let mappings = Arc::clone(&process.mappings);
+        self.walk_or_wait(WaitingSample { sample: *sample, instance, mappings, copy }, true);
+    }
+
+    fn walk_or_wait(&mut self, mut waiting: WaitingSample, may_wait: bool) {
+        let walked = walk(&waiting.copy, &waiting.mappings, |id| self.tables.state(id));
+        if may_wait && !walked.pending.is_empty() {
+            let mappings = Arc::clone(&waiting.mappings);
+            for &executable in &walked.pending {
+                self.ask_for_table(executable, waiting.sample.pid, &mappings);
+            }
+            match self.waiting.push(waiting) {
+                Ok(()) => return,
+                Err(too_many) => waiting = *too_many,
+            }
+        }
+        let WaitingSample { sample, instance, mappings, copy: _ } = waiting;
+        let stack = self.stacks.of_walk(&sample, &walked, &mappings, &self.processes);
+        self.add(&sample, instance, stack);
+    }
+
+    /// Walks what has waited, if tables have come or its time is over.
+    fn walk_waiting(&mut self) {
+        let have_come = self.take_tables();
+        let now_ns = monotonic_ns();
+        for waiting in self.waiting.take() {
+            let is_overdue = waiting.is_overdue(now_ns);
+            if have_come || is_overdue {
+                self.walk_or_wait(waiting, !is_overdue);
+            } else if let Err(waiting) = self.waiting.push(waiting) {
+                self.walk_or_wait(*waiting, false);
+            }
+        }
+    }
+
+    /// Takes over what the tables' thread has done; whether there is something new.
+    fn take_tables(&mut self) -> bool {
+        let Self { kernel, tables, .. } = self;
+        tables.take_events(|slot| kernel.free_table_slot(slot))
+    }
+
+    fn ask_for_tables_of(&mut self, pid: u32, stack: &Stack) {
+        let Some(mappings) = self.processes.get(pid).map(|known| Arc::clone(&known.mappings))
+        else {
+            return;
+        };
+        for frame in &stack.frames {
+            if let Frame::Native { executable, .. } = frame {
+                self.ask_for_table(executable.id.0, pid, &mappings);
+            }
+        }
+    }
+
+    fn ask_for_table(&mut self, executable: u32, pid: u32, mappings: &Mappings) {
+        if !self.tables.is_wanted(executable) {
+            return;
+        }
+        let Some(known) = self.processes.executable(ExecutableId(executable)) else { return };
+        if known.file.get().is_none()
+            && let Some(mapping) =
+                mappings.list().iter().find(|mapping| mapping.executable == executable)
+        {
+            self.processes.open_executable(pid, mapping);
+        }
+        self.tables.ask(known, self.kernel.table_slot(executable));
     }
 
     fn is_wanted(&self, pid: u32) -> bool {
@@ -243,7 +369,11 @@ impl Sampler {
     /// Ends the window: what was counted in it. Each stack's contents are sent once more in the next.
     pub fn close_window(&mut self) -> Result<Vec<CountedStack>, kernel::Error> {
         let stacks = self.counts.take(&self.processes);
+        self.tables.used(&stacks);
         self.processes.close_window();
+        let processes = &self.processes;
+        let is_known = |executable| processes.executable(ExecutableId(executable)).is_some();
+        self.tables.forget(self.kernel.forget_executables(is_known), is_known);
         self.epoch = self.epoch.wrapping_add(1);
         self.stacks.close_window(self.epoch);
         self.kernel.set_epoch(self.epoch)?;
@@ -256,6 +386,7 @@ impl Sampler {
         let mut losses = counters.losses;
         losses.extend([
             (Loss::StackMissing, self.n_stack_missing),
+            (Loss::StackCopyMissing, self.n_copy_missing),
             (Loss::RecordMalformed, self.n_malformed),
             (Loss::EventsLost, self.n_events_lost),
             (Loss::MappingsFull, self.kernel.mappings_full()),

@@ -7,6 +7,7 @@ mod tests;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ pub struct Config {
     pub labels: Labels,
     /// The agent's own metrics.
     pub metrics: Metrics,
+    /// How stacks are walked.
+    pub unwind: Unwind,
     /// How names are found.
     pub symbolize: Symbolize,
     /// The programs in the kernel.
@@ -83,6 +86,16 @@ pub struct Labels {
 pub struct Metrics {
     /// IP address and port; empty: off.
     pub listen: String,
+}
+
+/// `unwind`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Unwind {
+    /// Memory of the kernel that unwind tables may take.
+    pub table_bytes: u64,
+    /// Folder of the tables on disk; empty: none.
+    pub cache_dir: PathBuf,
 }
 
 /// `symbolize`
@@ -155,6 +168,7 @@ impl Default for Config {
             server: Server::default(),
             labels: Labels::default(),
             metrics: Metrics::default(),
+            unwind: Unwind::default(),
             symbolize: Symbolize::default(),
             bpf: Bpf::default(),
             log: Log::default(),
@@ -178,6 +192,12 @@ impl Default for Labels {
 impl Default for Metrics {
     fn default() -> Self {
         Self { listen: "127.0.0.1:4041".to_owned() }
+    }
+}
+
+impl Default for Unwind {
+    fn default() -> Self {
+        Self { table_bytes: 64 << 20, cache_dir: PathBuf::from("/var/cache/pilotlight/unwind") }
     }
 }
 
@@ -206,6 +226,7 @@ impl Config {
         self.export()?;
         check_range("labels.max_series", self.labels.max_series as u64, 1, 100_000)?;
         self.metrics_address()?;
+        check_range("unwind.table_bytes", self.unwind.table_bytes, 1 << 20, 256 << 20)?;
         self.validate_symbolize()?;
         self.bpf.validate()
     }
@@ -214,7 +235,15 @@ impl Config {
     pub fn kernel(&self) -> kernel::Config {
         let Bpf { log, ring_bytes, max_processes, stack_slots } = self.bpf;
         let frequency_hz = self.sampling.frequency_hz;
-        kernel::Config { frequency_hz, ring_bytes, max_processes, stack_slots, log }
+        let max_table_bytes = self.unwind.table_bytes;
+        kernel::Config {
+            frequency_hz,
+            ring_bytes,
+            max_processes,
+            stack_slots,
+            max_table_bytes,
+            log,
+        }
     }
 
     /// Settings of the names.

@@ -5,4 +5,4 @@ mod perf;
 mod record;
 
 pub use self::perf::{MappedFile, ProcessEvent, ProcessEventKind, decode_process_event};
-pub use self::record::{Record, StackContents, decode_record};
+pub use self::record::{CopiedStack, Record, StackContents, decode_record, decode_stack_copy};

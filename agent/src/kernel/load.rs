@@ -13,6 +13,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/object/p
 
 /// Slot of the map `PROGRAMS` with the program that walks user stacks.
 const USER_STACK_SLOT: u32 = 0;
+/// Stacks that a CPU may copy in a second: what walking them in user space may cost is bounded by it.
+const MAX_COPIES_PER_SECOND: u64 = 400;
 /// Level of `aya-log` that shows nothing, and the one that shows all.
 const LOG_OFF: u8 = 0;
 const LOG_ALL: u8 = 5;
@@ -28,14 +30,21 @@ pub struct MapSizes {
     pub max_chunks: u32,
     /// Slots for stacks that have been sent.
     pub stack_slots: u32,
+    /// Bytes of the ring of copied stacks.
+    pub copy_ring_bytes: u32,
+    /// Executables that can have an unwind table.
+    pub max_tables: u32,
 }
 
 impl MapSizes {
-    /// A sample's record with its share of stack contents is about 200 bytes; the ring holds four seconds of samples.
+    /// A sample's record with its share of stack contents is about 200 bytes; the ring holds four seconds of samples. A copied
+    /// stack is about 8 KiB; the ring holds half a second of them.
     pub(super) fn new(config: &Config, n_cpus: u32) -> Self {
         let or = |configured: u32, auto: u32| if configured == 0 { auto } else { configured };
         let ring = u64::from(config.frequency_hz) * u64::from(n_cpus) * 200 * 4;
         let ring = ring.clamp(256 * 1024, 64 * 1024 * 1024) as u32;
+        let copies = u64::from(config.frequency_hz) * u64::from(n_cpus) * 8192 / 2;
+        let copies = copies.clamp(512 * 1024, 32 * 1024 * 1024) as u32;
         let max_processes = or(config.max_processes, (512 * n_cpus).clamp(1024, 16 * 1024));
         Self {
             // The kernel takes powers of two of at least a page.
@@ -44,6 +53,8 @@ impl MapSizes {
             max_chunks: max_processes.saturating_mul(2).max(2),
             stack_slots: or(config.stack_slots, (n_cpus << 14).clamp(1 << 14, 1 << 20))
                 .next_power_of_two(),
+            copy_ring_bytes: copies.next_power_of_two(),
+            max_tables: (512 * n_cpus).clamp(1024, 8 * 1024),
         }
     }
 }
@@ -62,10 +73,13 @@ pub(super) fn load(config: &Config, sizes: &MapSizes) -> Result<Loaded, Error> {
     let tier = match load_program(&mut ebpf, user_stack)
         .and_then(|()| set_slot(&mut ebpf, user_stack))
     {
-        Ok(()) => "bpf, frame pointers",
+        Ok(()) => "bpf, unwind tables",
         Err(error @ (Error::NotPermitted | Error::Map { .. })) => return Err(error),
         Err(error) => {
             tracing::warn!(error = %chain(&error), "user stacks will miss: their program was refused");
+            if let Error::Program { source, .. } = &error {
+                tracing::debug!("what the verifier said: {source}");
+            }
             "bpf, kernel stacks only"
         }
     };
@@ -79,10 +93,14 @@ fn load_object(config: &Config, sizes: &MapSizes, features: Features) -> Result<
     let seen_mask = sizes.stack_slots - 1;
     let period = period_ns(config.frequency_hz);
     let wakeup = u64::from(sizes.ring_bytes / 2);
+    let copy_wakeup = u64::from(sizes.copy_ring_bytes / 2);
+    let max_copies = u64::from(config.frequency_hz).min(MAX_COPIES_PER_SECOND);
     let log_level = if config.log { LOG_ALL } else { LOG_OFF };
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries("RECORDS", sizes.ring_bytes)
+        .map_max_entries("STACK_COPIES", sizes.copy_ring_bytes)
+        .map_max_entries("TABLES", sizes.max_tables)
         .map_max_entries("PROCESSES", sizes.max_processes)
         .map_max_entries("MAPPINGS", sizes.max_chunks)
         .map_max_entries("SEEN_STACKS", sizes.stack_slots)
@@ -91,6 +109,8 @@ fn load_object(config: &Config, sizes: &MapSizes, features: Features) -> Result<
         .override_global("SEEN_MASK", &seen_mask, true)
         .override_global("PERIOD_NS", &period, true)
         .override_global("WAKEUP_BYTES", &wakeup, true)
+        .override_global("COPY_WAKEUP_BYTES", &copy_wakeup, true)
+        .override_global("MAX_COPIES", &max_copies, true)
         .override_global("TASK_STACK_OFFSET", &task_stack_offset, true)
         .override_global("AYA_LOG_LEVEL", &log_level, false);
     loader.load(OBJECT).map_err(|error| {
@@ -186,6 +206,7 @@ mod tests {
             ring_bytes: 0,
             max_processes: 0,
             stack_slots: 0,
+            max_table_bytes: 1 << 20,
             log: false,
         };
         let small = MapSizes::new(&config(97), 2);

@@ -7,6 +7,8 @@ use agent_common::mapping::{
 };
 use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
 
+use super::slots::Slots;
+
 /// The lists in the kernel.
 pub(super) struct MappingLists {
     processes: BpfHashMap<MapData, u32, ProcessMappings>,
@@ -15,6 +17,7 @@ pub(super) struct MappingLists {
     published: HashMap<u32, Published>,
     next_generation: u32,
     n_full: u64,
+    slots: Slots,
 }
 
 struct Published {
@@ -27,6 +30,7 @@ impl MappingLists {
         processes: BpfHashMap<MapData, u32, ProcessMappings>,
         chunks: BpfHashMap<MapData, ChunkKey, MappingChunk>,
         max_processes: u32,
+        slots: Slots,
     ) -> Self {
         Self {
             processes,
@@ -35,7 +39,18 @@ impl MappingLists {
             published: HashMap::new(),
             next_generation: 1,
             n_full: 0,
+            slots,
         }
+    }
+
+    /// The slots of the mapped files' unwind tables.
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// The same, to be changed.
+    pub(super) fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
     }
 
     /// Lists that could not be published because a map was full.
@@ -49,7 +64,7 @@ impl MappingLists {
             self.evict();
         }
         let generation = self.take_generation();
-        let (entry, chunks) = build(generation, mappings);
+        let (entry, chunks) = build(generation, mappings, |executable| self.slots.of(executable));
         match self.insert(pid, &entry, &chunks) {
             Ok(()) => {
                 let published = Published { generation, n_chunks: chunks.len() as u32 };
@@ -124,7 +139,11 @@ impl MappingLists {
 }
 
 /// Cuts mappings, which are in rising order, into chunks. What does not fit is left out.
-fn build(generation: u32, mappings: &[Mapping]) -> (ProcessMappings, Vec<MappingChunk>) {
+fn build(
+    generation: u32,
+    mappings: &[Mapping],
+    mut slot_of: impl FnMut(u32) -> u32,
+) -> (ProcessMappings, Vec<MappingChunk>) {
     let behind = Mapping { start: u64::MAX, end: u64::MAX, ..Mapping::default() };
     let mut entry =
         ProcessMappings { generation, n_chunks: 0, first_address: [u64::MAX; MAX_CHUNKS] };
@@ -135,7 +154,9 @@ fn build(generation: u32, mappings: &[Mapping]) -> (ProcessMappings, Vec<Mapping
             n_mappings: part.len() as u32,
             mappings: [behind; CHUNK_LEN],
         };
-        chunk.mappings[..part.len()].copy_from_slice(part);
+        for (to, mapping) in chunk.mappings.iter_mut().zip(part) {
+            *to = Mapping { table: slot_of(mapping.executable), ..*mapping };
+        }
         *first_address = part[0].start;
         chunks.push(chunk);
     }
@@ -156,7 +177,7 @@ mod tests {
                 end: i * 4096 + 2048,
                 file_offset: 0,
                 executable: 1,
-                reserved: 0,
+                table: 0,
             })
             .collect()
     }
@@ -170,10 +191,11 @@ mod tests {
             (CHUNK_LEN + 1, 2),
             (CHUNK_LEN * MAX_CHUNKS + 5, MAX_CHUNKS),
         ] {
-            let (entry, chunks) = build(7, &mappings(n));
+            let (entry, chunks) = build(7, &mappings(n), |executable| executable + 40);
             assert_eq!((entry.n_chunks as usize, chunks.len()), (n_chunks, n_chunks), "{n}");
             for (i, chunk) in chunks.iter().enumerate() {
                 assert_eq!(chunk.generation, 7);
+                assert_eq!(chunk.mappings[0].table, 41);
                 assert_eq!(entry.first_address[i], chunk.mappings[0].start);
                 let n = chunk.n_mappings as usize;
                 assert!(chunk.mappings[n..].iter().all(|mapping| mapping.start == u64::MAX));

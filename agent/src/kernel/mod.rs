@@ -7,6 +7,9 @@ mod load;
 mod perf_ring;
 mod sideband;
 mod mappings;
+mod slots;
+mod chunks;
+mod tables;
 mod cpus;
 mod log;
 
@@ -30,6 +33,8 @@ pub use self::load::MapSizes;
 use self::log::ProgramLog;
 use self::mappings::MappingLists;
 use self::sideband::Sideband;
+use self::slots::Slots;
+pub use self::tables::{Allocate, PlacedPart, PlacedTable, PublishError, UnwindTables};
 
 /// What the kernel stage is told.
 #[derive(Clone, Debug)]
@@ -42,6 +47,8 @@ pub struct Config {
     pub max_processes: u32,
     /// Stacks whose contents are remembered as sent; 0: from the number of CPUs.
     pub stack_slots: u32,
+    /// Memory of the kernel that unwind tables may take.
+    pub max_table_bytes: u64,
     /// Show what the programs log.
     pub log: bool,
 }
@@ -116,9 +123,11 @@ pub enum Error {
 pub struct Kernel {
     ebpf: Ebpf,
     records: RingBuf<MapData>,
+    copies: RingBuf<MapData>,
     epoch: Array<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
     lists: MappingLists,
+    tables: Option<UnwindTables>,
     links: HashMap<u32, PerfEventLinkId>,
     sidebands: Vec<Sideband>,
     sizes: MapSizes,
@@ -147,12 +156,19 @@ impl Kernel {
         let ebpf = &mut loaded.ebpf;
         Ok(Self {
             records: load::take_map(ebpf, "RECORDS")?,
+            copies: load::take_map(ebpf, "STACK_COPIES")?,
+            tables: Some(UnwindTables::new(
+                load::take_map(ebpf, "TABLES")?,
+                load::take_map(ebpf, "UNWIND_CHUNKS")?,
+                config.max_table_bytes,
+            )?),
             epoch: load::take_map(ebpf, "EPOCH")?,
             counters: load::take_map(ebpf, "COUNTERS")?,
             lists: MappingLists::new(
                 load::take_map(ebpf, "PROCESSES")?,
                 load::take_map(ebpf, "MAPPINGS")?,
                 sizes.max_processes,
+                Slots::new(sizes.max_tables),
             ),
             program_log: if config.log { ProgramLog::open(ebpf) } else { None },
             links: HashMap::new(),
@@ -230,7 +246,10 @@ impl Kernel {
 
     /// Waits until a ring fills up, at most `timeout`.
     pub fn wait(&self, timeout: Duration) {
-        let mut fds = vec![PollFd::from_borrowed_fd(self.records.as_fd(), PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.records.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.copies.as_fd(), PollFlags::IN),
+        ];
         fds.extend(
             self.sidebands.iter().map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)),
         );
@@ -252,6 +271,39 @@ impl Kernel {
         if let Some(log) = &mut self.program_log {
             log.flush();
         }
+    }
+
+    /// Hands over all copied stacks. Those whose sample [`Kernel::drain_records`] has handed over are among them.
+    pub fn drain_copies(&mut self, mut take: impl FnMut(&[u8])) {
+        while let Some(copy) = self.copies.next() {
+            take(&copy);
+        }
+    }
+
+    /// The unwind tables, for the thread that publishes them; `None` when they have been taken.
+    pub fn take_tables(&mut self) -> Option<UnwindTables> {
+        self.tables.take()
+    }
+
+    /// The slot of an executable's unwind table; [`agent_common::table_slot::NO_SLOT`] when all are taken.
+    pub fn table_slot(&mut self, executable: u32) -> u32 {
+        self.lists.slots_mut().of(executable)
+    }
+
+    /// Takes the slots of executables that are not known any more out of use; gives their numbers. They are used again after
+    /// [`Kernel::free_table_slot`].
+    pub fn forget_executables(&mut self, is_known: impl Fn(u32) -> bool) -> Vec<u32> {
+        self.lists.slots_mut().forget(is_known)
+    }
+
+    /// A slot has no table any more and can be used again.
+    pub fn free_table_slot(&mut self, slot: u32) {
+        self.lists.slots_mut().free(slot);
+    }
+
+    /// How many executables had to go without a slot.
+    pub fn tables_full(&self) -> u64 {
+        self.lists.slots().n_full()
     }
 
     /// Hands over all process events that the kernel has left, CPU by CPU. Merge them by time.
@@ -297,13 +349,15 @@ impl Kernel {
             Loss::StackRingFull,
             Loss::KernelStackError,
             Loss::ScratchMissing,
+            Loss::StackCopyLimited,
+            Loss::StackCopyRingFull,
         ] {
             losses.push((loss, read(loss as u32)?));
         }
         Ok(Counters { captured: read(CAPTURED_COUNTER)?, losses })
     }
 
-    /// How it works on this kernel: `bpf, frame pointers`.
+    /// How it works on this kernel: `bpf, unwind tables`.
     pub fn tier(&self) -> &'static str {
         self.tier
     }

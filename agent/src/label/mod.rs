@@ -11,6 +11,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use agent_common::outcome::UnwindOutcome;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -77,6 +78,8 @@ pub struct LabeledStack {
     pub sample_type: SampleType,
     /// The stack with its names.
     pub stack: Arc<SymbolizedStack>,
+    /// How the walk of its user part ended.
+    pub outcome: UnwindOutcome,
     /// Samples.
     pub n_samples: u64,
     /// Sum of the samples' values, in the unit of `sample_type`.

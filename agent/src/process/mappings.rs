@@ -8,8 +8,9 @@ use super::ExecutableId;
 /// as memory without a file, so that no process can make following it slow.
 const MAX_MAPPINGS: usize = 4096;
 
-/// The executable mappings of files of a process, in rising order without overlap. Every change makes a new version, and a
-/// version's number is never used again.
+/// The executable mappings of a process, in rising order without overlap; those without a file have executable 0, so that
+/// what a list does not hold is known to be mapped later. Every change makes a new version, and a version's number is never
+/// used again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mappings {
     /// Which version.
@@ -61,13 +62,18 @@ impl Mappings {
                 list.push(Mapping { start: cut, file_offset: old.offset_of(cut), ..old });
             }
         }
-        if let Some((executable, file_offset)) = file
-            && start < end
-            && list.len() < MAX_MAPPINGS
-        {
-            list.push(Mapping { start, end, file_offset, executable: executable.0, reserved: 0 });
+        if start < end && list.len() < MAX_MAPPINGS {
+            let (executable, file_offset) = file.map_or((0, 0), |(id, offset)| (id.0, offset));
+            list.push(Mapping { start, end, file_offset, executable, table: 0 });
         }
         list.sort_unstable_by_key(|mapping| mapping.start);
+        list.dedup_by(|next, last| {
+            let is_one = last.executable == 0 && next.executable == 0 && last.end == next.start;
+            if is_one {
+                last.end = next.end;
+            }
+            is_one
+        });
         self.list = list;
     }
 }
@@ -91,7 +97,8 @@ mod tests {
         check(&[(10, 20, Some(1))], &[(10, 20, 0x100, 1)]);
         check(&[(30, 40, Some(2)), (10, 20, Some(1))], &[(10, 20, 0x100, 1), (30, 40, 0x100, 2)]);
         check(&[(10, 20, Some(1)), (10, 20, Some(2))], &[(10, 20, 0x100, 2)]);
-        check(&[(10, 20, Some(1)), (5, 25, None)], &[]);
+        check(&[(10, 20, Some(1)), (5, 25, None)], &[(5, 25, 0, 0)]);
+        check(&[(10, 20, None), (20, 30, None), (40, 50, None)], &[(10, 30, 0, 0), (40, 50, 0, 0)]);
         check(
             &[(10, 20, Some(1)), (12, 14, Some(2))],
             &[(10, 12, 0x100, 1), (12, 14, 0x100, 2), (14, 20, 0x104, 1)],

@@ -1,5 +1,6 @@
 //! The labeled stacks of a window in; one pprof profile per series out.
 
+mod quality;
 mod pprof;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use crate::label::{LabeledStack, Labels};
 use crate::stack::SampleType;
 
 use self::pprof::ProfileBuilder;
+pub use self::quality::{Metrics, Quality, Reason};
 
 /// The time that a profile covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +55,9 @@ pub fn build(window: Window, stacks: &[LabeledStack]) -> Vec<SeriesProfile> {
             for stack in &stacks {
                 builder.add_sample(&stack.stack, None, &[stack.value]);
             }
-            let n_samples = stacks.iter().map(|stack| stack.n_samples).sum();
-            let profile = builder.finish(window, &[value_type(sample_type)]);
+            let quality = Quality::of(stacks.iter().copied());
+            let n_samples = quality.n_samples;
+            let profile = builder.finish(window, &[value_type(sample_type)], &quality);
             SeriesProfile {
                 labels: labels.clone(),
                 name: profile_name(sample_type),
@@ -73,7 +76,8 @@ pub fn build_merged(window: Window, stacks: &[LabeledStack]) -> Profile {
         let comm = stack.labels.get("comm").map(|comm| &**comm);
         builder.add_sample(&stack.stack, comm, &[stack.n_samples, stack.value]);
     }
-    builder.finish(window, &[("samples", "count"), value_type(SampleType::OnCpu)])
+    let quality = Quality::of(stacks);
+    builder.finish(window, &[("samples", "count"), value_type(SampleType::OnCpu)], &quality)
 }
 
 fn profile_name(sample_type: SampleType) -> &'static str {

@@ -9,7 +9,7 @@ use protocol::profile::{Function, Label, Line, Location, Mapping, Profile, Sampl
 use crate::label::LabeledStack;
 use crate::symbolize::{Function as Symbol, Module, SymbolizedFrame, SymbolizedStack};
 
-use super::Window;
+use super::{Quality, Window};
 
 /// Stands where a stack has no frame at all.
 static NO_STACK: LazyLock<Arc<SymbolizedFrame>> = LazyLock::new(|| {
@@ -90,6 +90,7 @@ impl<'a> ProfileBuilder<'a> {
         mut self,
         window: Window,
         sample_types: &[(&'static str, &'static str)],
+        quality: &Quality,
     ) -> Profile {
         let mut samples: Vec<_> = std::mem::take(&mut self.samples).into_iter().collect();
         samples.sort_unstable();
@@ -109,6 +110,9 @@ impl<'a> ProfileBuilder<'a> {
             |(kind, unit)| ValueType { r#type: self.string(kind), unit: self.string(unit) };
         let sample_type = sample_types.iter().copied().map(&mut value_type).collect();
         let period_type = Some(value_type(("cpu", "nanoseconds")));
+        let first_comment = self.string_table.len() as i64;
+        self.string_table.extend(quality.comments());
+        let comment = (first_comment..self.string_table.len() as i64).collect();
         Profile {
             sample_type,
             sample,
@@ -122,7 +126,7 @@ impl<'a> ProfileBuilder<'a> {
             duration_nanos: window.duration_ns.cast_signed(),
             period_type,
             period: window.period_ns.cast_signed(),
-            comment: Vec::new(),
+            comment,
             default_sample_type: 0,
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use agent_common::frame::FrameKind;
+use agent_common::outcome::UnwindOutcome;
 use expect_test::expect;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use proptest::{collection, sample};
@@ -14,7 +15,7 @@ use crate::label::{LabeledStack, Labels};
 use crate::stack::SampleType;
 use crate::symbolize::{Function, Module, SymbolizedFrame, SymbolizedStack};
 
-use super::{Window, build, build_merged};
+use super::{Metrics, Quality, Window, build, build_merged};
 
 const WINDOW: Window = Window {
     start_unix_ns: 1_700_000_000_000_000_000,
@@ -54,6 +55,7 @@ fn stack(labels: &Labels, frames: Vec<Arc<SymbolizedFrame>>, n_samples: u64) -> 
         labels: labels.clone(),
         sample_type: SampleType::OnCpu,
         stack: Arc::new(SymbolizedStack { id: 0, frames }),
+        outcome: UnwindOutcome::Complete,
         n_samples,
         value: n_samples * WINDOW.period_ns,
     }
@@ -293,4 +295,51 @@ proptest! {
         prop_assert_eq!((sum(0), sum(1)), (n_samples, expected));
         prop_assert!(series.windows(2).all(|pair| pair[0].labels < pair[1].labels));
     }
+}
+
+#[test]
+fn the_quality_of_stacks_is_told() {
+    let labels = labels(&[("service_name", "app")]);
+    let mut cut = read_stack(&labels, 3);
+    cut.outcome = UnwindOutcome::StackFault;
+    let stacks = [read_stack(&labels, 7), cut];
+    let quality = Quality::of(&stacks);
+    assert_eq!((quality.n_samples, quality.n_complete), (10, 7));
+    assert_eq!((quality.n_frames, quality.n_named), (30, 20));
+    let [profile] = &build(WINDOW, &stacks)[..] else { panic!("one series") };
+    let comments: Vec<&str> = profile
+        .profile
+        .comment
+        .iter()
+        .map(|index| &*profile.profile.string_table[*index as usize])
+        .collect();
+    assert_eq!(
+        comments,
+        [
+            "pilotlight.stacks samples=10 complete=7",
+            "pilotlight.frames frames=30 named=20",
+            "pilotlight.missing reason=no_symbol n=10 build_id=c0ffee module=/lib/libc.so.6",
+            "pilotlight.missing reason=stack_fault n=3 build_id=abcd module=/bin/app",
+        ]
+    );
+}
+
+#[test]
+fn quality_is_counted_by_service() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    for service in 0..600 {
+        let labels = labels(&[("service_name", &format!("app{service}"))]);
+        metrics.count(&[read_stack(&labels, 2)]);
+    }
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(
+        text.contains("pilotlight_agent_profile_samples_total{service_name=\"app7\"} 2"),
+        "{text}"
+    );
+    assert!(text.contains("pilotlight_agent_profile_samples_total{service_name=\"other\"} 200"));
+    assert!(
+        text.contains("pilotlight_agent_profile_named_frames_total{service_name=\"other\"} 400")
+    );
 }

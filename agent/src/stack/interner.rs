@@ -13,6 +13,7 @@ use super::resolve::{LookedUpIn, PlacedFrame, place};
 use super::{Frame, Stack};
 use crate::event::StackContents;
 use crate::process::{ExecutableId, Instance, Mappings, Processes};
+use crate::unwind::Walked;
 
 /// Epochs for which contents and stacks are kept after they were last used.
 const KEPT_EPOCHS: u32 = 2;
@@ -97,7 +98,7 @@ impl Stacks {
             .collect();
         let outcome =
             UnwindOutcome::from_u8(sample.outcome).unwrap_or(UnwindOutcome::UnwinderMissing);
-        let stack = self.intern(&frames, outcome, sample.epoch, instance, processes);
+        let stack = self.intern(&frames, outcome, sample.epoch, Some(instance), processes);
         self.placed.insert(key, Used { stack: Arc::clone(&stack), epoch: sample.epoch });
         Some(stack)
     }
@@ -107,7 +108,7 @@ impl Stacks {
         placed: &[PlacedFrame],
         outcome: UnwindOutcome,
         epoch: u32,
-        instance: &Instance,
+        instance: Option<&Instance>,
         processes: &Processes,
     ) -> Arc<Stack> {
         let id = self.hasher.hash_one((placed, outcome));
@@ -121,6 +122,23 @@ impl Stacks {
         let stack = Arc::new(Stack { id, frames: frames.into(), outcome });
         self.interned.insert(id, Used { stack: Arc::clone(&stack), epoch });
         stack
+    }
+
+    /// The stack of a sample whose user part was walked here, in these mappings, under the kernel frames that came with it.
+    pub fn of_walk(
+        &mut self,
+        sample: &SampleRecord,
+        walked: &Walked,
+        mappings: &Mappings,
+        processes: &Processes,
+    ) -> Arc<Stack> {
+        let kernel = self.contents.get(&sample.stack_hash).map_or(&[][..], |known| &known.frames);
+        let frames: Vec<PlacedFrame> = kernel
+            .iter()
+            .chain(&walked.frames)
+            .map(|frame| place(frame, LookedUpIn::Current, mappings))
+            .collect();
+        self.intern(&frames, walked.outcome, sample.epoch, None, processes)
     }
 
     /// The stack of samples whose contents never came.
@@ -156,15 +174,18 @@ fn looked_up_in(generation: u32, instance: &Instance) -> LookedUpIn<'_> {
     }
 }
 
-fn finish(frame: &PlacedFrame, instance: &Instance, processes: &Processes) -> Frame {
+/// `instance`: whose files are opened, if they are not yet.
+fn finish(frame: &PlacedFrame, instance: Option<&Instance>, processes: &Processes) -> Frame {
     match *frame {
         PlacedFrame::Kernel { address } => Frame::Kernel { address },
         PlacedFrame::Anonymous { address } => Frame::Anonymous { address },
+        PlacedFrame::Cut { n_frames } => Frame::Cut { n_frames },
         PlacedFrame::Malformed => Frame::Miss { reason: "frame_malformed" },
         PlacedFrame::Native { executable, offset } => {
             match processes.executable(ExecutableId(executable)) {
                 Some(known) => {
                     if known.file.get().is_none()
+                        && let Some(instance) = instance
                         && let Some(mapping) = find_mapping(&instance.mappings, executable, offset)
                     {
                         processes.open_executable(instance.identity.pid, mapping);
@@ -188,9 +209,14 @@ fn find_mapping(mappings: &Mappings, executable: u32, offset: u64) -> Option<&Ma
 /// what there is to be found: it is counted, not shown.
 fn miss_at_end(outcome: UnwindOutcome, is_empty: bool) -> Option<Frame> {
     match outcome {
-        UnwindOutcome::Truncated | UnwindOutcome::StackFault | UnwindOutcome::UnwinderMissing => {
-            Some(Frame::Miss { reason: outcome.name() })
-        }
+        UnwindOutcome::Truncated
+        | UnwindOutcome::StackFault
+        | UnwindOutcome::UnwinderMissing
+        | UnwindOutcome::TablePending
+        | UnwindOutcome::CfaInvalid
+        | UnwindOutcome::ReturnAddressInvalid
+        | UnwindOutcome::RegisterUnknown
+        | UnwindOutcome::RuleUnsupported => Some(Frame::Miss { reason: outcome.name() }),
         UnwindOutcome::Complete
         | UnwindOutcome::KernelThread
         | UnwindOutcome::FramePointerInvalid => {

@@ -28,6 +28,8 @@ pub enum Frame {
     Anonymous { address: u64 },
     /// Frames are missing here and why: shown as `[reason]`.
     Miss { reason: &'static str },
+    /// So many frames of a deep stack were walked and not kept: shown as `[3 frames cut]`.
+    Cut { n_frames: u64 },
 }
 
 /// A distinct stack. Frames are leaf first, kernel frames before user frames.

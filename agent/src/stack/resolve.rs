@@ -11,6 +11,7 @@ pub(super) enum PlacedFrame {
     Kernel { address: u64 },
     Native { executable: u32, offset: u64 },
     Anonymous { address: u64 },
+    Cut { n_frames: u64 },
     Malformed,
 }
 
@@ -46,16 +47,17 @@ pub(super) fn place(
         (Some(FrameKind::Native), _) => {
             PlacedFrame::Native { executable: frame.executable, offset: address }
         }
+        (Some(FrameKind::Cut), _) => PlacedFrame::Cut { n_frames: address },
         (Some(FrameKind::Interpreter | FrameKind::Jit) | None, _) => PlacedFrame::Malformed,
     }
 }
 
 fn place_address(address: u64, mappings: &Mappings) -> PlacedFrame {
     match mappings.find(address) {
-        Some(mapping) => PlacedFrame::Native {
+        Some(mapping) if mapping.executable != 0 => PlacedFrame::Native {
             executable: mapping.executable,
             offset: mapping.offset_of(address),
         },
-        None => PlacedFrame::Anonymous { address },
+        _ => PlacedFrame::Anonymous { address },
     }
 }

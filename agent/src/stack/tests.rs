@@ -75,6 +75,7 @@ impl Road {
             Frame::Native { executable, offset } => format!("{}+{offset:#x}", executable.path),
             Frame::Anonymous { address } => format!("anonymous {address:#x}"),
             Frame::Miss { reason } => format!("[{reason}]"),
+            Frame::Cut { n_frames } => format!("[{n_frames} frames cut]"),
         });
         text.collect::<Vec<_>>().join(" ")
     }

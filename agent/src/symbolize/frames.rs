@@ -67,9 +67,9 @@ impl Names {
 }
 
 /// A frame that stands for frames that the walk did not find; whoever walked has counted it.
-pub(super) fn gap(module: &Arc<Module>, reason: &'static str) -> Entry {
+pub(super) fn gap(module: &Arc<Module>, text: &str, reason: &'static str) -> Entry {
     let place = Place { kind: FrameKind::Address, module, address: 0 };
-    Entry { frame: frame(place, [unnamed(format!("[{reason}]"))].into(), Some(reason)), miss: None }
+    Entry { frame: frame(place, [unnamed(format!("[{text}]"))].into(), Some(reason)), miss: None }
 }
 
 /// A module of that path, made safe to show.
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_gap_says_why() {
-        let entry = gap(&module("[unknown]", String::new()), "stack_fault");
+        let entry = gap(&module("[unknown]", String::new()), "stack_fault", "stack_fault");
         assert_eq!(
             (&*entry.frame.functions[0].name, entry.frame.miss),
             ("[stack_fault]", Some("stack_fault"))

@@ -8,6 +8,8 @@ use tracing::{debug, warn};
 
 use super::child::{Failure, StuckWorker, WorkerProcess};
 use super::metrics::{Metrics, Miss, Restart};
+use crate::unwind::MAX_ENCODED;
+
 use super::wire::{Answer, Description, Hello, KernelText, Lookup, NoDescription, Request};
 
 /// Killed workers that may hang in the kernel at a time; no more are started until one of them goes.
@@ -28,6 +30,10 @@ pub(super) struct Reply {
     pub kernel: Option<KernelText>,
     /// To addresses, in the order of the request; fewer when the worker failed.
     pub lookups: Vec<Lookup>,
+    /// To a file whose unwind table was asked for.
+    pub table: Vec<u8>,
+    /// Why there is none.
+    pub no_table: Option<u8>,
 }
 
 /// The worker, running or not.
@@ -151,7 +157,7 @@ fn converse(
     let expected = match request {
         Request::File { offsets, .. } => offsets.len(),
         Request::KernelAddresses(addresses) => addresses.len(),
-        Request::Hello(_) | Request::Kernel => 0,
+        Request::Hello(_) | Request::Kernel | Request::Table => 0,
     };
     worker.send(request, file)?;
     loop {
@@ -159,6 +165,13 @@ fn converse(
             Answer::Description(description) => reply.description = Some(description),
             Answer::KernelLoaded(text) => reply.kernel = Some(text),
             Answer::Symbols(mut lookups) => reply.lookups.append(&mut lookups),
+            Answer::NoTable(why) => reply.no_table = Some(why),
+            Answer::TablePart(mut bytes) if reply.table.len() < MAX_ENCODED => {
+                reply.table.append(&mut bytes);
+            }
+            Answer::TablePart(_) => {
+                return Err(worker.broke_protocol("a table without end".to_owned()));
+            }
             Answer::Done if reply.lookups.len() == expected => return Ok(()),
             Answer::Done | Answer::Ready { .. } | Answer::Refused { .. } => {
                 return Err(worker.broke_protocol("out of turn".to_owned()));

@@ -14,6 +14,7 @@ mod kernel_build_id;
 mod child;
 mod link;
 mod symbolizer;
+mod table_worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use agent_common::frame::FrameKind;
 
 pub use self::metrics::{Metrics, Miss, MissLabel, Restart, RestartLabel};
 pub use self::symbolizer::Symbolizer;
+pub use self::table_worker::TableWorker;
 
 /// A function at a frame's address: the frame's own one, or one that was inlined into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -45,6 +45,7 @@ enum Key {
     Native(ExecutableId, u64),
     Anonymous(u64),
     Miss(&'static str),
+    Cut(u64),
 }
 
 /// What is remembered of a file.
@@ -81,6 +82,7 @@ impl Key {
             Frame::Native { executable, offset } => Self::Native(executable.id, *offset),
             Frame::Anonymous { address } => Self::Anonymous(*address),
             Frame::Miss { reason } => Self::Miss(reason),
+            Frame::Cut { n_frames } => Self::Cut(*n_frames),
         }
     }
 }
@@ -167,7 +169,11 @@ impl Symbolizer {
                     named.insert(key, Names::default().entry(place, Err(Miss::Jit)));
                 }
                 Frame::Miss { reason } => {
-                    named.insert(key, gap(&self.unknown, reason));
+                    named.insert(key, gap(&self.unknown, reason, reason));
+                }
+                Frame::Cut { n_frames } => {
+                    let text = format!("{n_frames} frames cut");
+                    named.insert(key, gap(&self.unknown, &text, "frames_cut"));
                 }
             }
         }

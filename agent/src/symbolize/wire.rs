@@ -35,6 +35,8 @@ pub enum Request {
     KernelAddresses(Vec<u64>),
     /// Describe the file and name these offsets in it.
     File { id: u32, detail: Detail, offsets: Vec<u64> },
+    /// Make the unwind table of the file.
+    Table,
 }
 
 /// How the worker shall confine itself.
@@ -74,6 +76,10 @@ pub enum Answer {
     Description(Result<Description, NoDescription>),
     /// The next addresses of the request in hand, in its order.
     Symbols(Vec<Lookup>),
+    /// The next bytes of the unwind table, as it encodes itself.
+    TablePart(Vec<u8>),
+    /// There is no unwind table: the number of a [`crate::unwind::NoTable`].
+    NoTable(u8),
     /// The request in hand is answered.
     Done,
 }
@@ -177,6 +183,7 @@ impl Request {
                 put_addresses(&mut out, offsets);
                 out
             }
+            Self::Table => packet(9),
         }
     }
 
@@ -198,6 +205,7 @@ impl Request {
                 detail: if reader.u8()? == 0 { Detail::Symbols } else { Detail::Debug },
                 offsets: reader.addresses()?,
             },
+            9 => Self::Table,
             _ => return Err(Malformed("unknown kind of request")),
         };
         reader.end()?;
@@ -245,6 +253,16 @@ impl Answer {
                 out
             }
             Self::Done => packet(6),
+            Self::TablePart(bytes) => {
+                let mut out = packet(9);
+                out.extend(bytes);
+                out
+            }
+            Self::NoTable(why) => {
+                let mut out = packet(10);
+                out.push(*why);
+                out
+            }
         }
     }
 
@@ -270,6 +288,8 @@ impl Answer {
                 Self::Symbols(lookups)
             }
             6 => Self::Done,
+            9 => Self::TablePart(std::mem::take(&mut reader.rest).to_vec()),
+            10 => Self::NoTable(reader.u8()?),
             _ => return Err(Malformed("unknown kind of answer")),
         };
         reader.end()?;

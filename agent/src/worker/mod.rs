@@ -7,6 +7,8 @@ mod describe;
 mod demangle;
 mod elf_symbols;
 mod kernel_symbols;
+mod mapped;
+mod unwind_tables;
 
 use std::fs::File;
 use std::io::stdin;
@@ -86,6 +88,11 @@ fn serve(
                 let file = File::from(file);
                 let wanted = Wanted { id, detail, offsets: &offsets };
                 serve_file(socket, elf, debug_bytes, &wanted, file)?;
+            }
+            (Request::Table, Some(file)) => {
+                for answer in unwind_tables::answers(&File::from(file)) {
+                    send(socket, &answer.encode())?;
+                }
             }
             _ => return Err(Error::Protocol(Malformed("a request without its descriptor"))),
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent_common::frame::FrameKind;
+use agent_common::outcome::UnwindOutcome;
 use expect_test::expect;
 use flate2::read::GzDecoder;
 use prost::Message;
@@ -39,7 +40,14 @@ fn stack(comm: &str, frames: Vec<Arc<SymbolizedFrame>>, n_samples: u64) -> Label
     }
     let labels: Labels = pairs.into_iter().collect();
     let stack = Arc::new(SymbolizedStack { id: 0, frames });
-    LabeledStack { labels, sample_type: SampleType::OnCpu, stack, n_samples, value: n_samples * 3 }
+    LabeledStack {
+        labels,
+        sample_type: SampleType::OnCpu,
+        stack,
+        outcome: UnwindOutcome::Complete,
+        n_samples,
+        value: n_samples * 3,
+    }
 }
 
 fn stacks() -> Vec<LabeledStack> {

@@ -1,4 +1,15 @@
-//! One step up a user stack: the code that the kernel runs, and the host's tests.
+//! Unwind tables and one step up a user stack: the code that the kernel runs, the agent for stacks that the kernel could not
+//! walk, and the host's tests.
+//!
+//! A frame's address is looked up in its executable's table by file offset ([`table::find`]), which gives a
+//! [`rule::Rule`]; [`step::step`] then turns the frame's registers into its caller's.
+
+pub mod registers;
+pub mod rule;
+pub mod table;
+pub mod step;
+#[cfg(test)]
+mod tests;
 
 /// What a step found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +24,8 @@ pub enum Step {
 
 /// First address that user space cannot have on `x86_64` with 4-level page tables.
 const USER_END: u64 = 1 << 47;
+/// No code lies below: the first page is never mapped.
+const FIRST_CODE: u64 = 4096;
 
 /// Whether a frame record may lie at `frame_pointer`: not below the stack pointer, aligned, in user memory.
 #[inline(always)]
@@ -35,14 +48,14 @@ pub const fn frame_pointer_step(record: [u64; 2]) -> Step {
     if return_address == 0 {
         return Step::End;
     }
-    if return_address < 4096 || return_address >= USER_END {
+    if return_address < FIRST_CODE || return_address >= USER_END {
         return Step::Invalid;
     }
     Step::Caller { return_address, frame_pointer }
 }
 
 #[cfg(test)]
-mod tests {
+mod frame_pointer_tests {
     use super::{Step, frame_pointer_step, is_frame_pointer};
 
     #[test]
