@@ -15,6 +15,8 @@ mod encoded;
 mod placed;
 mod disk_cache;
 mod walk;
+#[cfg(test)]
+mod tests;
 
 pub use self::disk_cache::DiskCache;
 pub use self::encoded::{MAX_ENCODED, Malformed};

@@ -28,7 +28,7 @@ type Saved = Option<u32>;
 /// Rows by distance from the function's start. `switches`: once there is a frame, the stack pointer cannot be trusted.
 pub(super) fn rows(
     code: &[u8],
-    changes: &[(u32, u32)],
+    changes: &[(i32, u32)],
     switches: bool,
     rules: &mut Rules,
 ) -> Vec<(u32, PackedRule)> {
@@ -36,6 +36,12 @@ pub(super) fn rows(
     let (mut start, mut before) = (0_u32, 0_u32);
     let mut slot: Saved = None;
     for &(delta, end) in changes {
+        let Ok(delta) = u32::try_from(delta) else {
+            // The return address itself was popped.
+            rows.push((start, PackedRule::UNKNOWN));
+            (start, before) = (end, 0);
+            continue;
+        };
         let mut at = start;
         if slot.is_none() && delta > before {
             if is_push(code, start, delta, before) {

@@ -15,8 +15,8 @@ const MAX_FUNCTIONS: u64 = 4 << 20;
 const MAX_CHANGES: usize = 64 * 1024;
 /// Names that mean something to us are short.
 const MAX_NAME: usize = 128;
-/// A frame is smaller.
-const MAX_DELTA: i64 = 1 << 30;
+/// Frames are smaller, and at most the return address is popped.
+const DELTAS: std::ops::RangeInclusive<i64> = -8..=(1 << 31) - 64;
 
 /// What of the layout differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +169,7 @@ impl<'a> PcLnTab<'a> {
 
     /// How far the stack pointer is below where it was at the function's entry: each value, and the address from the
     /// function's start up to which it holds. `None` when there is no table, or a senseless one.
-    pub(super) fn changes(&self, function: &Function<'_>) -> Option<Vec<(u32, u32)>> {
+    pub(super) fn changes(&self, function: &Function<'_>) -> Option<Vec<(i32, u32)>> {
         if function.pcsp == 0 {
             return None;
         }
@@ -187,10 +187,10 @@ impl<'a> PcLnTab<'a> {
             let signed = if change & 1 == 0 { magnitude } else { !magnitude };
             value = value.checked_add(signed)?;
             end = end.checked_add(varint(&mut bytes)?)?;
-            if !(0..=MAX_DELTA).contains(&value) {
+            if !DELTAS.contains(&value) {
                 return None;
             }
-            changes.push((u32::try_from(value).ok()?, end));
+            changes.push((i32::try_from(value).ok()?, end));
         }
         Some(changes)
     }
