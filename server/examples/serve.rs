@@ -1,4 +1,4 @@
-//! The server alone, for load tests: `serve LISTEN DIRECTORY [MEMORY_MAX]` until Ctrl-C.
+//! The server alone, for load tests: `serve LISTEN DIRECTORY [SETTINGS]` until Ctrl-C; settings as in `{"memory_max": "1GiB"}`.
 
 use server::config::Config;
 use std::env;
@@ -9,11 +9,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let listen = arguments.next().ok_or("LISTEN is missing")?;
     let data = arguments.next().ok_or("DIRECTORY is missing")?.into();
-    let memory_max = match arguments.next() {
-        Some(bytes) => serde_json::from_str(&bytes)?,
-        None => Config::default().memory_max,
+    let settings = match arguments.next() {
+        Some(settings) => serde_json::from_str(&settings)?,
+        None => Config::default(),
     };
-    let config = Config { listen, data, memory_max, ..Config::default() };
+    let config = Config { listen, data, ..settings };
     let listeners = server::bind(&config.listen)?;
     let stop = async {
         if let Err(err) = tokio::signal::ctrl_c().await {

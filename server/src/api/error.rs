@@ -89,7 +89,11 @@ impl IntoResponse for Error {
 
 impl From<query::Error> for Error {
     fn from(error: query::Error) -> Error {
-        Error::invalid(error.to_string())
+        let code = match error {
+            query::Error::Storage(_) => Code::Internal,
+            _ => Code::InvalidArgument,
+        };
+        Error::new(code, error.to_string())
     }
 }
 

@@ -145,9 +145,9 @@ impl Selection {
         })
     }
 
-    pub(super) fn stacks(&self, api: &Api) -> Vec<StackSums> {
-        let segments = api.store.select(self.range.start_ns(), self.range.end_ns());
-        stacks::select(&segments, &self.selector, &self.range, &self.call_site)
+    pub(super) fn stacks(&self, api: &Api) -> Result<Vec<StackSums>, Error> {
+        let sources = api.store.select(self.range.start_ns(), self.range.end_ns());
+        Ok(stacks::select(&sources, &self.selector, &self.range, &self.call_site)?)
     }
 
     pub(super) fn series(
@@ -232,7 +232,7 @@ pub(super) async fn select_merge_stacktraces(
     let answer = |api: &Api, request: wire::SelectMergeStacktracesRequest| {
         let selection = stacktraces_selection(&request)?;
         let max_nodes = max_nodes(api, request.max_nodes)?;
-        let stacks = selection.stacks(api);
+        let stacks = selection.stacks(api)?;
         let mut response = wire::SelectMergeStacktracesResponse::default();
         match request.format() {
             wire::ProfileFormat::Unspecified | wire::ProfileFormat::Flamegraph => {
@@ -277,7 +277,7 @@ pub(super) async fn select_merge_profile(
         )?;
         // A profile that is saved is whole; the limit is for what is drawn.
         max_nodes(api, request.max_nodes)?;
-        Ok(pprof::merge(&selection.stacks(api), &selection.profile_type, &selection.range))
+        Ok(pprof::merge(&selection.stacks(api)?, &selection.profile_type, &selection.range))
     };
     connect::query(api, request, answer).await
 }
@@ -289,7 +289,8 @@ pub(super) async fn diff(State(api): State<Arc<Api>>, request: Request) -> Respo
         };
         let nodes = max_nodes(api, left.max_nodes)?.max(max_nodes(api, right.max_nodes)?);
         let sides = [stacktraces_selection(&left)?, stacktraces_selection(&right)?];
-        let [left, right] = sides.map(|selection| Tree::new(&selection.stacks(api)));
+        let [left, right] = sides.map(|selection| selection.stacks(api));
+        let (left, right) = (Tree::new(&left?), Tree::new(&right?));
         let graph = diff_render::render(&left, &right, nodes);
         let flamegraph = wire::FlameGraphDiff {
             names: graph.names,

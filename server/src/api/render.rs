@@ -99,7 +99,7 @@ pub(super) async fn render(State(api): State<Arc<Api>>, request: Request) -> Res
         let range = parameters.range("from", "until", (api.clock)())?;
         let selection = parameters.selection("query", range)?;
         let max_nodes = parameters.max_nodes(api)?;
-        let tree = Tree::new(&selection.stacks(api));
+        let tree = Tree::new(&selection.stacks(api)?);
         if parameters.get("format") == Some("dot") {
             return Ok((
                 dot::render(&tree, MAX_DOT_NODES).into_bytes(),
@@ -153,8 +153,8 @@ pub(super) async fn render_diff(State(api): State<Arc<Api>>, request: Request) -
             return Err(Error::invalid("profile types must match"));
         }
         let max_nodes = parameters.max_nodes(api)?;
-        let [left_tree, right_tree] =
-            [&left, &right].map(|selection| Tree::new(&selection.stacks(api)));
+        let left_tree = Tree::new(&left.stacks(api)?);
+        let right_tree = Tree::new(&right.stacks(api)?);
         json(&flamebearer::double(
             diff::render(&left_tree, &right_tree, max_nodes),
             &left.profile_type,

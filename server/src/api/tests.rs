@@ -47,11 +47,10 @@ impl Answer {
 fn server() -> Server {
     let directory = TempDir::new().expect("a directory");
     let store_config = store::Config {
-        directory: directory.path().to_owned(),
         memory_max_bytes: 64 << 20,
-        storage_max_bytes: 64 << 20,
         retention_ns: i64::MAX,
         max_series: 1_000,
+        ..store::Config::new(directory.path().to_owned())
     };
     let clock = || NOW_MS * 1_000_000;
     let mut registry = Registry::with_prefix("pilotlight_server");

@@ -17,11 +17,21 @@ pub struct Config {
     /// Empty: the caller chooses.
     pub data: PathBuf,
     pub retention: Span,
+    pub retention_hours: Span,
+    pub retention_days: Span,
     pub storage_max: Bytes,
     pub memory_max: Bytes,
+    pub blocks: Blocks,
     pub limits: Limits,
     pub query: Query,
     pub http: Http,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Blocks {
+    pub flush_after: Span,
+    pub merge_after: Span,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -69,12 +79,21 @@ impl Default for Config {
             listen: "127.0.0.1:4040".to_owned(),
             data: PathBuf::new(),
             retention: Span::from_days(31),
-            storage_max: Bytes::from_mib(10 << 10),
+            retention_hours: Span::from_days(400),
+            retention_days: Span::from_days(36_500),
+            storage_max: Bytes::from_mib(20 << 10),
             memory_max: Bytes::from_mib(512),
+            blocks: Blocks::default(),
             limits: Limits::default(),
             query: Query::default(),
             http: Http::default(),
         }
+    }
+}
+
+impl Default for Blocks {
+    fn default() -> Blocks {
+        Blocks { flush_after: Span::from_seconds(300), merge_after: Span::from_seconds(600) }
     }
 }
 
@@ -127,8 +146,28 @@ impl Config {
         )?;
         check(self.retention >= Span::from_seconds(60), "retention", "must be 1m or more")?;
         check(self.retention <= Span::from_days(36_500), "retention", "must be 36500d or less")?;
+        check(
+            self.retention_hours >= self.retention,
+            "retention_hours",
+            "must not be less than retention",
+        )?;
+        check(
+            self.retention_days >= self.retention_hours,
+            "retention_days",
+            "must not be less than retention_hours",
+        )?;
+        check(
+            self.retention_days <= Span::from_days(36_500),
+            "retention_days",
+            "must be 36500d or less",
+        )?;
         check(self.storage_max >= Bytes::from_mib(1), "storage_max", "must be 1MiB or more")?;
         check(self.memory_max >= Bytes::from_mib(1), "memory_max", "must be 1MiB or more")?;
+        check(
+            self.blocks.flush_after >= Span::from_seconds(1),
+            "blocks.flush_after",
+            "must be 1s or more",
+        )?;
         check((1..=1 << 30).contains(&limits.body.0), "limits.body", "must be 1 to 1GiB")?;
         check(limits.bodies >= limits.body, "limits.bodies", "must not be less than limits.body")?;
         check((1..=1 << 30).contains(&limits.profile.0), "limits.profile", "must be 1 to 1GiB")?;
@@ -154,11 +193,15 @@ impl Config {
 
     pub(crate) fn store(&self) -> store::Config {
         store::Config {
-            directory: self.data.clone(),
             memory_max_bytes: self.memory_max.0,
             storage_max_bytes: self.storage_max.0,
             retention_ns: self.retention.ns(),
+            retention_hours_ns: self.retention_hours.ns(),
+            retention_days_ns: self.retention_days.ns(),
+            flush_after: self.blocks.flush_after.duration(),
+            merge_after: self.blocks.merge_after.duration(),
             max_series: self.limits.series,
+            directory: self.data.clone(),
         }
     }
 

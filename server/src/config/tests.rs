@@ -35,6 +35,7 @@ fn the_file_has_every_key() {
         assert_eq!(there, known);
     };
     check(None);
+    check(Some("blocks"));
     check(Some("limits"));
     check(Some("query"));
     check(Some("http"));

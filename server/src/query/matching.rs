@@ -1,7 +1,9 @@
-//! Which series of a segment a selector means.
+//! Which series a selector means.
 
+use crate::query::Error;
 use crate::query::range::Range;
 use crate::query::selector::Selector;
+use crate::store::block::{Block, Contents};
 use crate::store::segment::{Data, Series};
 
 /// The indices of the series that match one of the selectors (all, where there is none) and have profiles in the range.
@@ -18,9 +20,9 @@ pub(super) fn series(data: &Data, selectors: &[Selector], range: &Range) -> Vec<
         }
     };
     let matches = |index: usize| {
-        let label =
-            |name: &str| data.labels(index).find(|(have, _)| *have == name).map(|(_, value)| value);
-        selectors.is_empty() || selectors.iter().any(|selector| selector.matches(label))
+        any_matches(selectors, |name| {
+            data.labels(index).find(|(have, _)| *have == name).map(|(_, value)| value)
+        })
     };
     data.series
         .iter()
@@ -28,4 +30,28 @@ pub(super) fn series(data: &Data, selectors: &[Selector], range: &Range) -> Vec<
         .filter(|(index, series)| matches(*index) && has_profiles(series))
         .map(|(index, _)| index)
         .collect()
+}
+
+/// The same of a block, by the times of each series' first and last profile.
+pub(super) fn block_series(
+    contents: &Contents,
+    selectors: &[Selector],
+    range: &Range,
+) -> Vec<usize> {
+    (0..contents.n_series())
+        .filter(|index| {
+            contents.overlaps(*index, range.start_ns(), range.end_ns())
+                && any_matches(selectors, |name| {
+                    contents.labels(*index).find(|(have, _)| *have == name).map(|(_, value)| value)
+                })
+        })
+        .collect()
+}
+
+pub(super) fn contents(block: &Block) -> Result<std::sync::Arc<Contents>, Error> {
+    block.contents().map_err(|err| Error::Storage(err.to_string()))
+}
+
+fn any_matches<'a>(selectors: &[Selector], label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    selectors.is_empty() || selectors.iter().any(|selector| selector.matches(&label))
 }

@@ -4,6 +4,7 @@ pub mod profile_type;
 pub mod selector;
 pub mod range;
 mod matching;
+mod plan;
 pub mod labels;
 pub mod series;
 pub mod stacks;
@@ -35,7 +36,15 @@ pub enum Error {
     NoSelector,
     #[error("label name is missing")]
     NoLabelName,
+    #[error(
+        "profiles of {day} are kept summed by day, without {labels}; ask without these labels, or for later days"
+    )]
+    TooOld { labels: String, day: String },
+    #[error("{0}; the question is not answered, for a part of the answer would be missing")]
+    Storage(String),
 }
 
+#[cfg(test)]
+mod levels;
 #[cfg(test)]
 mod tests;

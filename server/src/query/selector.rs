@@ -55,6 +55,11 @@ impl Selector {
         self
     }
 
+    /// The labels that are looked at.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.matchers.iter().map(|matcher| matcher.name.as_str())
+    }
+
     /// `label` gives a label's value; an absent label is an empty one.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.matchers.iter().all(|matcher| {

@@ -1,14 +1,16 @@
 //! Sums over time: one point for each step, one series for each group of labels.
 
 use crate::query::labels::LabelSet;
+use crate::query::plan::{self, Grain, Part};
 use crate::query::range::{Range, to_ms};
 use crate::query::selector::Selector;
 use crate::query::stacks::{self, CallSite};
 use crate::query::{Error, matching};
+use crate::store::Source;
+use crate::store::block::Keep;
 use crate::store::segment::{Data, Rows, Segment};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 /// A chart has a few thousand points at most.
 const MAX_POINTS: i64 = 1_000_000;
@@ -55,37 +57,86 @@ pub fn reach(range: &Range, step_ms: i64) -> Range {
 
 /// Point k stands at start + k x step and sums what came after the point before it, up to and including its own time.
 /// The largest series comes first.
-pub fn select(segments: &[Arc<Segment>], query: &SeriesQuery<'_>) -> Result<Vec<Points>, Error> {
+pub fn select(sources: &[Source], query: &SeriesQuery<'_>) -> Result<Vec<Points>, Error> {
     let length_ms = query.range.end_ms.saturating_sub(query.range.start_ms);
     let n_steps = length_ms.checked_div(query.step_ms).ok_or(Error::Step)?;
     if n_steps > MAX_POINTS {
         return Err(Error::TooManyPoints { limit: MAX_POINTS });
     }
     let reach = reach(&query.range, query.step_ms);
-    let mut groups: BTreeMap<LabelSet, HashMap<i64, Bucket>> = BTreeMap::new();
-    for segment in segments {
+    let selectors = std::slice::from_ref(query.selector);
+    let dropped = plan::dropped(selectors, query.group_by);
+    let mut groups = Groups { query, n_steps, by_labels: BTreeMap::new() };
+    for part in plan::parts(sources, &reach, Grain::Finest, &dropped)? {
+        groups.add_block(&part, &reach)?;
+    }
+    for source in sources {
+        if let Source::Head(segment) = source {
+            groups.add_segment(segment, &reach);
+        }
+    }
+    Ok(sorted(groups.by_labels, query))
+}
+
+struct Groups<'a> {
+    query: &'a SeriesQuery<'a>,
+    n_steps: i64,
+    by_labels: BTreeMap<LabelSet, HashMap<i64, Bucket>>,
+}
+
+impl Groups<'_> {
+    fn add_segment(&mut self, segment: &Segment, reach: &Range) {
+        let query = self.query;
         let data = segment.read();
-        for index in matching::series(&data, std::slice::from_ref(query.selector), &reach) {
-            let buckets = groups.entry(group(&data, index, query.group_by)).or_default();
+        for index in matching::series(&data, std::slice::from_ref(query.selector), reach) {
+            let group = self.group(data.labels(index));
             for profile in data.series[index].profiles() {
-                let offset_ms = to_ms(profile.time_ns).saturating_sub(query.range.start_ms);
-                // Rounded up: the ends of the buckets are closed on the right.
-                let step = offset_ms.div_euclid(query.step_ms)
-                    + i64::from(offset_ms.rem_euclid(query.step_ms) != 0);
-                if (0..=n_steps).contains(&step) {
-                    let bucket = buckets.entry(step).or_default();
-                    bucket.sum = bucket.sum.saturating_add(sum(&data, &profile, query.call_site));
-                    bucket.count += 1;
-                }
+                self.add(&group, profile.time_ns, sum(&data, &profile, query.call_site), 1);
             }
         }
     }
-    Ok(sorted(groups, query))
-}
 
-fn group(data: &Data, series: usize, names: &[String]) -> LabelSet {
-    let labels = data.labels(series).filter(|(name, _)| names.iter().any(|wanted| wanted == name));
-    labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    fn add_block(&mut self, part: &Part, reach: &Range) -> Result<(), Error> {
+        let query = self.query;
+        let contents = matching::contents(&part.block)?;
+        let selectors = std::slice::from_ref(query.selector);
+        let series = matching::block_series(&contents, selectors, reach);
+        let groups: Vec<LabelSet> =
+            series.iter().map(|index| self.group(contents.labels(*index))).collect();
+        let begins = |data: &Data, stack| stacks::begins_with(data, stack, query.call_site);
+        let keep: Option<Keep<'_>> = if query.call_site.is_empty() { None } else { Some(&begins) };
+        let times = (reach.start_ns(), reach.end_ns());
+        let read = part.block.totals(&series, times, keep, |index, total| {
+            let is_wanted = part.days.as_ref().is_none_or(|days| days.contains(&total.seq));
+            if is_wanted && let Some(group) = groups.get(index) {
+                self.add(group, total.time_ns, total.total, i64::from(total.n_profiles));
+            }
+        });
+        read.map_err(|err| Error::Storage(err.to_string()))
+    }
+
+    fn group<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> LabelSet {
+        let names = self.query.group_by;
+        let labels = labels.filter(|(name, _)| names.iter().any(|wanted| wanted == name));
+        labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn add(&mut self, group: &LabelSet, time_ns: i64, sum: i64, count: i64) {
+        let offset_ms = to_ms(time_ns).saturating_sub(self.query.range.start_ms);
+        // Rounded up: the ends of the buckets are closed on the right.
+        let step = offset_ms.div_euclid(self.query.step_ms)
+            + i64::from(offset_ms.rem_euclid(self.query.step_ms) != 0);
+        if !(0..=self.n_steps).contains(&step) {
+            return;
+        }
+        if !self.by_labels.contains_key(group) {
+            self.by_labels.insert(group.clone(), HashMap::new());
+        }
+        let Some(buckets) = self.by_labels.get_mut(group) else { return };
+        let bucket = buckets.entry(step).or_default();
+        bucket.sum = bucket.sum.saturating_add(sum);
+        bucket.count += count;
+    }
 }
 
 fn sum(data: &Data, profile: &Rows<'_>, call_site: &CallSite) -> i64 {

@@ -1,12 +1,14 @@
-//! Values summed by stack, segment by segment.
+//! Values summed by stack, for each segment of the head and each service of a block.
 
-use crate::query::matching;
+use crate::query::plan::{self, Grain, Part};
 use crate::query::range::Range;
 use crate::query::selector::Selector;
+use crate::query::{Error, matching};
+use crate::store::Source;
 use crate::store::segment::{Data, Segment};
 use std::sync::Arc;
 
-/// The sums of one segment's stacks, by their index in the segment.
+/// The sums of stacks, by their index in a segment: one of the head, or one that has the symbols of a block's service.
 pub struct StackSums {
     pub segment: Arc<Segment>,
     pub sums: Vec<(u32, i64)>,
@@ -17,41 +19,65 @@ pub struct StackSums {
 pub type CallSite = [String];
 
 pub fn select(
-    segments: &[Arc<Segment>],
+    sources: &[Source],
     selector: &Selector,
     range: &Range,
     call_site: &CallSite,
-) -> Vec<StackSums> {
+) -> Result<Vec<StackSums>, Error> {
+    let selectors = std::slice::from_ref(selector);
     let mut selected = Vec::new();
-    for segment in segments {
-        let data = segment.read();
-        let mut by_stack = vec![0_i64; data.symbols.stacks.len()];
-        let mut period = 0;
-        for index in matching::series(&data, std::slice::from_ref(selector), range) {
-            let series = &data.series[index];
-            period = series.period.max(period);
-            for profile in series.profiles().filter(|profile| range.contains_ns(profile.time_ns)) {
-                for (stack, value) in profile.stacks.iter().zip(profile.values) {
-                    // A stack beyond the table was lost with a damaged record.
-                    if let Some(sum) = by_stack.get_mut(*stack as usize) {
-                        *sum = sum.saturating_add(*value);
-                    }
+    for part in plan::parts(sources, range, Grain::Days, &plan::dropped(selectors, []))? {
+        selected.extend(in_block(&part, selectors, range)?);
+    }
+    for source in sources {
+        if let Source::Head(segment) = source {
+            selected.push(in_segment(segment, selectors, range));
+        }
+    }
+    if !call_site.is_empty() {
+        for StackSums { segment, sums, .. } in &mut selected {
+            let data = segment.read();
+            sums.retain(|(stack, _)| begins_with(&data, *stack, call_site));
+        }
+    }
+    selected.retain(|one| !one.sums.is_empty());
+    Ok(selected)
+}
+
+fn in_segment(segment: &Arc<Segment>, selectors: &[Selector], range: &Range) -> StackSums {
+    let data = segment.read();
+    let mut by_stack = vec![0_i64; data.symbols.stacks.len()];
+    let mut period = 0;
+    for index in matching::series(&data, selectors, range) {
+        let series = &data.series[index];
+        period = series.period.max(period);
+        for profile in series.profiles().filter(|profile| range.contains_ns(profile.time_ns)) {
+            for (stack, value) in profile.stacks.iter().zip(profile.values) {
+                // A stack beyond the table was lost with a damaged record.
+                if let Some(sum) = by_stack.get_mut(*stack as usize) {
+                    *sum = sum.saturating_add(*value);
                 }
             }
         }
-        let sums = by_stack
-            .into_iter()
-            .zip(0_u32..)
-            .filter(|(sum, _)| *sum != 0)
-            .map(|(sum, stack)| (stack, sum));
-        let sums: Vec<(u32, i64)> =
-            sums.filter(|(stack, _)| begins_with(&data, *stack, call_site)).collect();
-        drop(data);
-        if !sums.is_empty() {
-            selected.push(StackSums { segment: Arc::clone(segment), sums, period });
-        }
     }
-    selected
+    let sums = by_stack
+        .into_iter()
+        .zip(0_u32..)
+        .filter(|(sum, _)| *sum != 0)
+        .map(|(sum, stack)| (stack, sum));
+    StackSums { segment: Arc::clone(segment), sums: sums.collect(), period }
+}
+
+fn in_block(part: &Part, selectors: &[Selector], range: &Range) -> Result<Vec<StackSums>, Error> {
+    let contents = matching::contents(&part.block)?;
+    let series = matching::block_series(&contents, selectors, range);
+    let times = (range.start_ns(), range.end_ns());
+    let sums = part.block.sums(&series, times, part.days.as_deref());
+    let sums = sums.map_err(|err| Error::Storage(err.to_string()))?;
+    Ok(sums
+        .into_iter()
+        .map(|one| StackSums { segment: one.symbols, sums: one.sums, period: one.period })
+        .collect())
 }
 
 /// Whether the stack's frames, root first, begin with the call site.

@@ -27,12 +27,11 @@ fn pushed() -> impl Strategy<Value = Pushed> {
 
 fn store(directory: &Path) -> Store {
     let config = Config {
-        directory: directory.to_owned(),
         // Segments of 64 KiB, so that there are several.
         memory_max_bytes: 1 << 19,
-        storage_max_bytes: 1 << 40,
         retention_ns: i64::MAX,
         max_series: 100,
+        ..Config::new(directory.to_owned())
     };
     Store::open(config, || BASE_MS * 1_000_000, &mut Registry::default()).expect("the store opens")
 }
@@ -80,7 +79,7 @@ fn selector(text: &str) -> Selector {
 fn sums(store: &Store, step_ms: i64) -> (i64, i64, i64) {
     let range = Range { start_ms: BASE_MS, end_ms: BASE_MS + 100_000 };
     let segments = store.select(range.start_ns(), range.end_ns());
-    let selected = stacks::select(&segments, &selector("{}"), &range, &[]);
+    let selected = stacks::select(&segments, &selector("{}"), &range, &[]).expect("it is read");
     let tree = Tree::new(&selected);
     assert_eq!(tree.nodes().iter().map(|node| node.own).sum::<i64>(), tree.total());
     let merged =
@@ -121,7 +120,7 @@ proptest! {
             let open = store(directory.path());
             let range = Range { start_ms: BASE_MS, end_ms: BASE_MS + 100_000 };
             let segments = open.select(range.start_ns(), range.end_ns());
-            let selected = stacks::select(&segments, &selector(&format!("{{pod=\"pod-{pod}\"}}")), &range, &[]);
+            let selected = stacks::select(&segments, &selector(&format!("{{pod=\"pod-{pod}\"}}")), &range, &[]).expect("it is read");
             prop_assert_eq!(Tree::new(&selected).total(), want);
         }
     }
@@ -178,7 +177,8 @@ fn call_sites_keep_the_stacks_below_them() {
     let segments = store.select(range.start_ns(), range.end_ns());
     let total = |call_site: &[&str]| {
         let call_site: Vec<String> = call_site.iter().map(|name| (*name).to_owned()).collect();
-        Tree::new(&stacks::select(&segments, &selector("{}"), &range, &call_site)).total()
+        let selected = stacks::select(&segments, &selector("{}"), &range, &call_site);
+        Tree::new(&selected.expect("it is read")).total()
     };
     assert_eq!(
         [

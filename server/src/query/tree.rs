@@ -93,9 +93,15 @@ impl Tree {
 
     fn add_segment(&mut self, data: &Data, sums: &[(u32, i64)]) {
         let mut names = vec![NONE; data.symbols.functions.items().len()];
+        // Stacks of blocks are sorted: most frames are those of the stack before.
+        let mut path: Vec<(u32, u32)> = Vec::new();
         for (stack, value) in sums {
-            let mut node = NONE;
-            for location in data.symbols.stacks.at(*stack).iter().rev() {
+            let locations = data.symbols.stacks.at(*stack);
+            let is_same = |((before, _), location): &(&(u32, u32), &u32)| before == *location;
+            let n_shared = path.iter().zip(locations.iter().rev()).take_while(is_same).count();
+            path.truncate(n_shared);
+            let mut node = path.last().map_or(NONE, |(_, node)| *node);
+            for location in locations.iter().rev().skip(n_shared) {
                 let lines = data.symbols.lines(*location);
                 if lines.is_empty() {
                     let name = self.names.intern(unsymbolized(&data.symbols, *location).as_bytes());
@@ -105,6 +111,7 @@ impl Tree {
                     let name = self.function_name(&data.symbols, &mut names, line.function);
                     node = self.child(node, name);
                 }
+                path.push((*location, node));
             }
             if node == NONE {
                 let name = self.names.intern(NAMELESS.as_bytes());

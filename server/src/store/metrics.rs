@@ -1,5 +1,6 @@
 //! What the store counts.
 
+use crate::store::block::Kind;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,8 +22,12 @@ pub(super) struct Metrics {
     pub memory_bytes: Gauge,
     pub storage_bytes: Gauge,
     pub damage: Family<DamageLabels, Counter>,
-    pub evicted: Family<EvictedLabels, Counter>,
-    pub evicted_profiles: Family<EvictedLabels, Counter>,
+    pub blocks: Gauge,
+    pub block_bytes: Gauge,
+    pub work: Family<WorkLabels, Counter>,
+    pub failed_work: Family<WorkLabels, Counter>,
+    pub faded: Family<FadedLabels, Counter>,
+    pub faded_profiles: Family<FadedLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,19 +47,32 @@ pub(super) enum Damage {
     File,
     /// The end of a file that was being written: nothing acknowledged.
     TornTail,
+    /// A part of a block, or all of it.
+    Block,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct EvictedLabels {
+pub(super) struct WorkLabels {
+    pub work: Work,
+}
+
+/// What is done in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Work {
+    Flush,
+    Merge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FadedLabels {
+    pub kind: &'static str,
     pub reason: Eviction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Eviction {
-    Memory,
     Storage,
     Age,
-    DiskFull,
 }
 
 impl EncodeLabelValue for Damage {
@@ -65,6 +83,7 @@ impl EncodeLabelValue for Damage {
             Damage::NoSeries => "no_series",
             Damage::File => "file",
             Damage::TornTail => "torn_tail",
+            Damage::Block => "block",
         };
         word.encode(encoder)
     }
@@ -73,10 +92,18 @@ impl EncodeLabelValue for Damage {
 impl EncodeLabelValue for Eviction {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         let word = match self {
-            Eviction::Memory => "memory",
             Eviction::Storage => "storage",
             Eviction::Age => "age",
-            Eviction::DiskFull => "disk_full",
+        };
+        word.encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Work {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let word = match self {
+            Work::Flush => "flush",
+            Work::Merge => "merge",
         };
         word.encode(encoder)
     }
@@ -122,17 +149,52 @@ impl Metrics {
         );
         registry.register(
             "storage_bytes",
-            "Bytes of the log on disk",
+            "Bytes of the log and of blocks on disk",
             metrics.storage_bytes.clone(),
         );
         registry.register("damage", "Damage found in the log at start", metrics.damage.clone());
-        registry.register("evicted_segments", "Oldest segments deleted", metrics.evicted.clone());
-        registry.register(
-            "evicted_profiles",
-            "Profiles in deleted segments",
-            metrics.evicted_profiles.clone(),
-        );
+        metrics.register_blocks(registry);
         metrics
+    }
+
+    fn register_blocks(&self, registry: &mut Registry) {
+        registry.register("blocks", "Blocks", self.blocks.clone());
+        registry.register("block_bytes", "Bytes of blocks on disk", self.block_bytes.clone());
+        registry.register("work", "Work done in the background", self.work.clone());
+        registry.register(
+            "failed_work",
+            "Work in the background that failed and is tried again",
+            self.failed_work.clone(),
+        );
+        registry.register(
+            "faded_blocks",
+            "Blocks whose profiles, hours or days were deleted",
+            self.faded.clone(),
+        );
+        registry.register(
+            "faded_profiles",
+            "Profiles in these blocks",
+            self.faded_profiles.clone(),
+        );
+    }
+
+    pub(super) fn did(&self, work: Work) {
+        self.work.get_or_create(&WorkLabels { work }).inc();
+    }
+
+    pub(super) fn failed(&self, work: Work) {
+        self.failed_work.get_or_create(&WorkLabels { work }).inc();
+    }
+
+    pub(super) fn evict(&self, kind: Kind, reason: Eviction, n_profiles: u64) {
+        let kind = match kind {
+            Kind::Raw => "profiles",
+            Kind::Hours => "hours",
+            Kind::Days => "days",
+        };
+        let labels = FadedLabels { kind, reason };
+        self.faded.get_or_create(&labels).inc();
+        self.faded_profiles.get_or_create(&labels).inc_by(n_profiles);
     }
 
     pub(super) fn damage(&self, reason: Damage, count: usize) {

@@ -4,16 +4,22 @@ use crate::ingest::labels::Labels;
 use crate::store::symbols::{Runs, Symbols};
 use std::collections::HashSet;
 use std::mem::size_of;
+use std::sync::atomic::AtomicU64;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub struct Segment {
     pub number: u64,
+    /// The tables of a damaged file have holes; the file is kept when the rest of it is in blocks.
+    pub(super) is_damaged: bool,
+    /// Of the log's file.
+    pub(super) file_bytes: AtomicU64,
     data: RwLock<Data>,
 }
 
 impl Segment {
     pub(super) fn new(number: u64, data: Data) -> Segment {
-        Segment { number, data: RwLock::new(data) }
+        let file_bytes = AtomicU64::new(0);
+        Segment { number, is_damaged: false, file_bytes, data: RwLock::new(data) }
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, Data> {
@@ -31,7 +37,7 @@ pub struct Data {
     pub series: Vec<Series>,
     /// The label sets of `series`, under the same indices, as pairs of strings.
     pub(super) label_sets: Runs<(u32, u32)>,
-    ids: HashSet<(u32, u128)>,
+    pub(super) ids: HashSet<(u32, u128)>,
     row_bytes: usize,
     pub n_profiles: usize,
     pub n_rows: usize,
@@ -43,6 +49,7 @@ pub struct Data {
 pub struct Series {
     pub period: i64,
     times: Vec<i64>,
+    ids: Vec<u128>,
     ends: Vec<u32>,
     stacks: Vec<u32>,
     values: Vec<i64>,
@@ -52,6 +59,8 @@ pub struct Series {
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     pub time_ns: i64,
+    /// What the client calls it; 0 where it did not say.
+    pub id: u128,
     pub stacks: &'a [u32],
     pub values: &'a [i64],
 }
@@ -59,10 +68,12 @@ pub struct Rows<'a> {
 impl Series {
     pub fn profiles(&self) -> impl Iterator<Item = Rows<'_>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        self.times.iter().zip(starts.zip(&self.ends)).map(|(time_ns, (start, end))| {
+        let heads = self.times.iter().zip(&self.ids);
+        heads.zip(starts.zip(&self.ends)).map(|((time_ns, id), (start, end))| {
             let range = start as usize..*end as usize;
             Rows {
                 time_ns: *time_ns,
+                id: *id,
                 stacks: &self.stacks[range.clone()],
                 values: &self.values[range],
             }
@@ -70,15 +81,17 @@ impl Series {
     }
 
     fn bytes(&self) -> usize {
-        self.times.capacity() * 12 + self.stacks.capacity() * 12
+        self.times.capacity() * 28 + self.stacks.capacity() * 12
     }
 
-    fn push(&mut self, time_ns: i64, rows: &[(u32, i64)]) {
+    fn push(&mut self, time_ns: i64, id: u128, rows: &[(u32, i64)]) {
         grow(&mut self.times, 1);
+        grow(&mut self.ids, 1);
         grow(&mut self.ends, 1);
         grow(&mut self.stacks, rows.len());
         grow(&mut self.values, rows.len());
         self.times.push(time_ns);
+        self.ids.push(id);
         self.stacks.extend(rows.iter().map(|(stack, _)| *stack));
         self.values.extend(rows.iter().map(|(_, value)| *value));
         self.ends.push(
@@ -144,7 +157,7 @@ impl Data {
     pub(super) fn push(&mut self, profile: &NewProfile, rows: &[(u32, i64)]) -> bool {
         let Some(series) = self.series.get_mut(profile.series as usize) else { return false };
         let before = series.bytes();
-        series.push(profile.time_ns, rows);
+        series.push(profile.time_ns, profile.id.unwrap_or_default(), rows);
         if profile.period != 0 {
             series.period = profile.period;
         }

@@ -4,6 +4,7 @@ use crate::ingest;
 use crate::ingest::symbols::{Function, Line, LocationHead, Mapping};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::mem::size_of;
 
@@ -231,5 +232,69 @@ impl Symbols {
             + self.locations.bytes()
             + self.lines.bytes()
             + self.stacks.bytes()
+    }
+}
+
+/// Takes over from other symbols what stacks refer to.
+pub struct Merger<'a> {
+    from: &'a Symbols,
+    to: &'a mut Symbols,
+    locations: HashMap<u32, u32, RandomState>,
+}
+
+impl<'a> Merger<'a> {
+    pub fn new(from: &'a Symbols, to: &'a mut Symbols) -> Merger<'a> {
+        Merger { from, to, locations: HashMap::default() }
+    }
+
+    /// The stack's index in the other symbols -> the one here.
+    pub fn stack(&mut self, stack: u32) -> u32 {
+        let from = self.from;
+        let locations: Vec<u32> =
+            from.stacks.at(stack).iter().map(|location| self.location(*location)).collect();
+        self.to.intern_stack(&locations)
+    }
+
+    fn location(&mut self, location: u32) -> u32 {
+        if let Some(&known) = self.locations.get(&location) {
+            return known;
+        }
+        let (head, _) = self.from.locations.get(location).copied().unwrap_or_default();
+        let lines: Vec<Line> = self
+            .from
+            .lines(location)
+            .iter()
+            .map(|line| Line { function: self.function(line.function), ..*line })
+            .collect();
+        let mapping = self.mapping(head.mapping);
+        let new = self.to.intern_location(LocationHead { mapping, ..head }, &lines);
+        self.locations.insert(location, new);
+        new
+    }
+
+    fn function(&mut self, function: u32) -> u32 {
+        let old = self.from.functions.get(function).copied().unwrap_or_default();
+        let name = self.string(old.name);
+        let system_name = self.string(old.system_name);
+        let filename = self.string(old.filename);
+        self.to.intern_function(Function {
+            name,
+            system_name,
+            filename,
+            start_line: old.start_line,
+        })
+    }
+
+    fn mapping(&mut self, index_plus_one: u32) -> u32 {
+        let old =
+            index_plus_one.checked_sub(1).and_then(|index| self.from.mappings.get(index)).copied();
+        let Some(old) = old else { return 0 };
+        let filename = self.string(old.filename);
+        let build_id = self.string(old.build_id);
+        self.to.intern_mapping(Mapping { filename, build_id, ..old }) + 1
+    }
+
+    fn string(&mut self, string: u32) -> u32 {
+        self.to.intern_string(self.from.string(string))
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::ingest::NormalizedSeries;
 use crate::ingest::labels::Labels;
 use crate::ingest::symbols::{Function, Line, Location, LocationHead, Mapping, Symbols};
+use crate::store::block::Kind;
 use crate::store::metrics::Metrics;
 use crate::store::record::VERSION;
 use std::collections::BTreeSet;
@@ -16,18 +17,12 @@ fn now() -> i64 {
     NOW_NS
 }
 
-fn config(directory: &Path) -> Config {
-    Config {
-        directory: directory.to_owned(),
-        memory_max_bytes: 64 << 20,
-        storage_max_bytes: 64 << 20,
-        retention_ns: 86_400_000_000_000,
-        max_series: 1_000,
-    }
+pub(super) fn config(directory: &Path) -> Config {
+    Config { max_series: 1_000, merge_after: Duration::ZERO, ..Config::new(directory.to_owned()) }
 }
 
 /// A profile of one series with one stack of two functions, that has the number in all its names.
-fn profile(number: i64, id: Option<u128>) -> NormalizedProfile {
+pub(super) fn profile(number: i64, id: Option<u128>) -> NormalizedProfile {
     let name = |what: &str| format!("{what}-{number}");
     let function = |name| Function { name, system_name: name, filename: 3, start_line: number };
     let location = |function, address| Location {
@@ -55,24 +50,31 @@ fn profile(number: i64, id: Option<u128>) -> NormalizedProfile {
     }
 }
 
-fn open(directory: &Path) -> (Store, Registry) {
+pub(super) fn open(directory: &Path) -> (Store, Registry) {
     let mut registry = Registry::default();
     let store = Store::open(config(directory), now, &mut registry).unwrap();
     (store, registry)
 }
 
-fn append(store: &Store, profile: &NormalizedProfile) -> Result<Appended, Error> {
+pub(super) fn append(store: &Store, profile: &NormalizedProfile) -> Result<Appended, Error> {
     let (appended, durable) = store.append(profile)?;
     durable.blocking_recv().unwrap().map(|()| appended)
 }
 
 /// Everything that a query could see of each profile.
-fn contents(store: &Store) -> BTreeSet<String> {
-    store
-        .select(i64::MIN, i64::MAX)
-        .iter()
-        .flat_map(|segment| contents_of(&segment.read()))
-        .collect()
+pub(super) fn contents(store: &Store) -> BTreeSet<String> {
+    let mut contents = BTreeSet::new();
+    for source in store.select(i64::MIN, i64::MAX) {
+        match source {
+            Source::Head(segment) => contents.extend(contents_of(&segment.read())),
+            // Months say again what days have.
+            Source::Block(block) if block.has(Kind::Raw) => {
+                contents.extend(contents_of_block(&block).unwrap());
+            }
+            Source::Block(_) => {}
+        }
+    }
+    contents
 }
 
 fn contents_of(data: &segment::Data) -> BTreeSet<String> {
@@ -80,15 +82,38 @@ fn contents_of(data: &segment::Data) -> BTreeSet<String> {
     for (index, series) in data.series.iter().enumerate() {
         let labels: Vec<_> = data.labels(index).collect();
         for rows in series.profiles() {
-            let stacks: Vec<_> =
-                rows.stacks.iter().map(|stack| stack_text(&data.symbols, *stack)).collect();
-            contents.insert(format!(
-                "{labels:?} {} {} {stacks:?} {:?}",
-                series.period, rows.time_ns, rows.values
-            ));
+            let rows_of: Vec<_> =
+                rows.stacks.iter().copied().zip(rows.values.iter().copied()).collect();
+            contents.insert(text(&labels, series.period, (rows.time_ns, rows.id), data, &rows_of));
         }
     }
     contents
+}
+
+pub(super) fn contents_of_block(block: &Block) -> Result<BTreeSet<String>, block::Error> {
+    let mut contents = BTreeSet::new();
+    let body = block.contents()?;
+    let all: Vec<usize> = (0..body.n_series()).collect();
+    block.profiles(&all, (i64::MIN, i64::MAX), |index, symbols, total, rows| {
+        let labels: Vec<_> = body.labels(index).collect();
+        let profile = (total.time_ns, total.id);
+        assert_eq!(total.total, rows.iter().map(|row| row.1).sum::<i64>());
+        contents.insert(text(&labels, body.period(index), profile, &symbols.read(), rows));
+    })?;
+    Ok(contents)
+}
+
+fn text(
+    labels: &[(&str, &str)],
+    period: i64,
+    (time_ns, id): (i64, u128),
+    data: &segment::Data,
+    rows: &[(u32, i64)],
+) -> String {
+    let mut rows: Vec<_> =
+        rows.iter().map(|(stack, value)| (stack_text(&data.symbols, *stack), value)).collect();
+    rows.sort();
+    format!("{labels:?} {period} {time_ns} {id} {rows:?}")
 }
 
 fn stack_text(symbols: &symbols::Symbols, stack: u32) -> String {
@@ -110,10 +135,21 @@ fn stack_text(symbols: &symbols::Symbols, stack: u32) -> String {
     parts.join(" ")
 }
 
-fn metrics(registry: &Registry) -> String {
+pub(super) fn metrics(registry: &Registry) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
     text
+}
+
+/// A store with so many profiles, and what it holds.
+pub(super) fn filled_store(directory: &Path, n_profiles: i64) -> (Store, BTreeSet<String>) {
+    let (store, _) = open(directory);
+    for number in 0..n_profiles {
+        append(&store, &profile(number, Some(number as u128 + 1))).unwrap();
+    }
+    let all = contents(&store);
+    assert_eq!(all.len(), n_profiles as usize);
+    (store, all)
 }
 
 /// A directory with so many profiles, closed; what it holds; and the log's file.
@@ -290,58 +326,23 @@ fn a_profile_with_an_id_is_stored_once() {
 }
 
 #[test]
-fn the_oldest_goes_when_memory_or_disk_are_full() {
-    for (memory_max_bytes, storage_max_bytes, reason) in
-        [(1 << 18, 1 << 30, "memory"), (1 << 30, 1 << 16, "storage")]
-    {
-        let directory = TempDir::new().unwrap();
-        let mut registry = Registry::default();
-        let config = Config { memory_max_bytes, storage_max_bytes, ..config(directory.path()) };
-        let store = Store::open(config.clone(), now, &mut registry).unwrap();
-        for number in 0..800 {
-            append(&store, &profile(number, Some(number as u128))).unwrap();
-        }
-        // The last one is there, the first is not, and a retry over the border is recognized.
-        assert_eq!(store.bounds().unwrap().1, NOW_NS + 799);
-        assert!(store.bounds().unwrap().0 > NOW_NS);
-        assert_eq!(append(&store, &profile(799, Some(799))).unwrap().duplicates, 1);
-        let kept = contents(&store);
-        store.close();
-        let memory: usize =
-            store.select(i64::MIN, i64::MAX).iter().map(|segment| segment.read().bytes()).sum();
-        assert!((memory as u64) < memory_max_bytes + memory_max_bytes / 4);
-        let on_disk: u64 = fs::read_dir(directory.path().join("wal"))
-            .unwrap()
-            .map(|entry| entry.unwrap().metadata().unwrap().len())
-            .sum();
-        assert!(on_disk < storage_max_bytes + storage_max_bytes / 4);
-        drop(store);
-        assert!(
-            metrics(&registry).contains(&format!("evicted_segments_total{{reason=\"{reason}\"}}"))
-        );
-        assert_eq!(contents(&Store::open(config, now, &mut Registry::default()).unwrap()), kept);
-    }
-}
-
-#[test]
-fn the_oldest_goes_when_it_is_too_old() {
+fn a_full_memory_becomes_blocks_and_nothing_is_lost() {
     let directory = TempDir::new().unwrap();
-    let (store, _) = open(directory.path());
-    append(&store, &profile(1, None)).unwrap();
+    let config = Config { memory_max_bytes: 1 << 18, ..config(directory.path()) };
+    let store = Store::open(config.clone(), now, &mut Registry::default()).unwrap();
+    for number in 0..400 {
+        append(&store, &profile(number, Some(number as u128 + 1))).unwrap();
+    }
+    assert_eq!(append(&store, &profile(399, Some(400))).unwrap().duplicates, 1);
+    let all = contents(&store);
+    assert_eq!(all.len(), 400);
+    assert_eq!(store.bounds(), Some((NOW_NS, NOW_NS + 399)));
+    let has_block =
+        || store.select(i64::MIN, i64::MAX).iter().any(|one| matches!(one, Source::Block(_)));
+    assert!(has_block());
     drop(store);
-    let wal = directory.path().join("wal");
-    fs::copy(wal.join("0000000001.wal"), wal.join("0000000002.wal")).unwrap();
-    let later = || NOW_NS + 2 * 86_400_000_000_000;
-    let mut registry = Registry::default();
-    let store = Store::open(config(directory.path()), later, &mut registry).unwrap();
-    append(&store, &NormalizedProfile { time_ns: later(), ..profile(9, None) }).unwrap();
-    store.close();
-    assert!(
-        metrics(&registry).contains("evicted_segments_total{reason=\"age\"} 1"),
-        "{}",
-        metrics(&registry)
-    );
-    assert!(store.bounds().is_some_and(|(_, newest)| newest == later()));
+    let store = Store::open(config, now, &mut Registry::default()).unwrap();
+    assert_eq!(contents(&store), all);
 }
 
 #[test]

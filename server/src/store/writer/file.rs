@@ -8,7 +8,7 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-pub(super) struct LogFile {
+pub(in crate::store) struct LogFile {
     pub number: u64,
     pub path: PathBuf,
     pub salt: u32,
