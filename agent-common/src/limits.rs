@@ -16,6 +16,6 @@ pub const MAX_KERNEL_FRAMES: usize = 127;
 pub const MAX_FRAMES: usize = 1024;
 const _: () = assert!(MAX_USER_FRAMES + MAX_KERNEL_FRAMES <= MAX_FRAMES);
 /// Bytes of a user stack that are copied out for a walk in user space: whole pages, the first one cut.
-pub const MAX_STACK_COPY: usize = 4 * 4096;
+pub const MAX_STACK_COPY: usize = 6 * 4096;
 /// Chunks of 64 KiB that all unwind tables together may take.
 pub const MAX_UNWIND_CHUNKS: usize = 4096;

@@ -12,6 +12,10 @@ pub const CHUNK_LEN: usize = 32;
 /// space.
 pub const MAX_CHUNKS: usize = 32;
 
+/// Stands where there is no mapping: above all addresses of user space, and positive as a signed number, so that the sign of
+/// a difference tells which of two addresses is lower.
+pub const BEHIND: u64 = i64::MAX as u64;
+
 /// What the kernel knows of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -20,7 +24,7 @@ pub struct ProcessMappings {
     pub generation: u32,
     /// How many chunks the list has.
     pub n_chunks: u32,
-    /// The first address of each chunk; `u64::MAX` behind the last one.
+    /// The first address of each chunk; [`BEHIND`] behind the last one.
     pub first_address: [u64; MAX_CHUNKS],
 }
 
@@ -83,7 +87,7 @@ pub struct MappingChunk {
     pub generation: u32,
     /// How many of `mappings` count.
     pub n_mappings: u32,
-    /// Behind the last one: `start == u64::MAX`.
+    /// Behind the last one: `start == BEHIND`.
     pub mappings: [Mapping; CHUNK_LEN],
 }
 

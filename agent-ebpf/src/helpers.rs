@@ -218,9 +218,7 @@ pub(crate) fn read_user_window(window: &mut [u64; WINDOW_WORDS], len: u64, addre
 /// verifier takes for possible, but `len` and `at` never are, goes into `behind`.
 #[inline(always)]
 pub(crate) fn read_user_page(to: &mut CopyScratch, at: u64, len: u64, address: u64) -> bool {
-    let at = at & (MAX_STACK_COPY as u64 - 1);
-    let len = len & 0x1fff;
-    if len > 4096 {
+    if at > MAX_STACK_COPY as u64 || len > 4096 {
         return false;
     }
     let bytes = (&raw mut to.copy.bytes).cast::<u8>().wrapping_add(at as usize);
@@ -268,12 +266,12 @@ pub(crate) fn output_prefix<T>(record: &T, len: usize) -> bool {
     unsafe { generated::bpf_ringbuf_output(ring, data, len as u64, flags) == 0 }
 }
 
-/// Puts the first `len` bytes of a copy of a stack into its ring; false when it has no room.
+/// Puts the first `len` bytes of a copy of a stack into its ring, and perhaps wakes user space; false when it has no room.
 #[inline(always)]
-pub(crate) fn output_copy(copy: &StackCopy, len: u64) -> bool {
+pub(crate) fn output_copy(copy: &StackCopy, len: u64, wakes: bool) -> bool {
     let ring = addr_of!(maps::STACK_COPIES).cast_mut().cast();
     let data = core::ptr::from_ref(copy).cast_mut().cast();
-    let flags = ring_flags(ring, maps::COPY_WAKEUP_BYTES.load());
+    let flags = if wakes { FORCE_WAKEUP } else { ring_flags(ring, maps::COPY_WAKEUP_BYTES.load()) };
     let len = len.min(size_of::<StackCopy>() as u64);
     // SAFETY: the length is within the copy.
     unsafe { generated::bpf_ringbuf_output(ring, data, len, flags) == 0 }

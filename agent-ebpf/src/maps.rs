@@ -101,6 +101,8 @@ pub(crate) struct CopyScratch {
     /// The second in which stacks were copied last, and how many in it.
     pub(crate) second: u64,
     pub(crate) n_copies: u64,
+    /// When user space was woken for a copy.
+    pub(crate) woken_ns: u64,
     /// The record.
     pub(crate) copy: StackCopy,
     /// Room behind it: the verifier takes the offset and the length of each part at their greatest.

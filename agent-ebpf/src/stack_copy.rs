@@ -11,6 +11,8 @@ use crate::maps::{self, CopyScratch, Scratch};
 
 const PAGE_LEN: u64 = 4096;
 const N_PAGES: u64 = (MAX_STACK_COPY / 4096) as u64;
+/// User space is not woken more often by a CPU.
+const WAKEUP_INTERVAL_NS: u64 = 20_000_000;
 /// Nanoseconds are cut to this, nearly a second, without a division.
 const SECOND_BITS: u64 = 30;
 
@@ -28,7 +30,12 @@ pub(crate) fn take(scratch: &Scratch) -> bool {
     copy.time_ns = scratch.sample.time_ns;
     copy.cpu = scratch.sample.cpu;
     copy.n_bytes = n_bytes as u32;
-    let sent = helpers::output_copy(copy, STACK_COPY_HEADER_LEN as u64 + n_bytes);
+    // What misses is to come soon: the sooner, the fewer stacks are copied.
+    let wakes = copy.time_ns.wrapping_sub(to.woken_ns) > WAKEUP_INTERVAL_NS;
+    if wakes {
+        to.woken_ns = copy.time_ns;
+    }
+    let sent = helpers::output_copy(copy, STACK_COPY_HEADER_LEN as u64 + n_bytes, wakes);
     if !sent {
         counters::lost(Loss::StackCopyRingFull);
     }

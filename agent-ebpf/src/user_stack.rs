@@ -205,30 +205,30 @@ fn is_in_last_mapping(scratch: &Scratch, address: u64) -> bool {
 /// Makes the mapping that holds the address the last one; false when the list has none.
 #[inline(always)]
 fn find_mapping(scratch: &mut Scratch, process: &ProcessMappings, address: u64) -> bool {
-    let mut index = 0;
-    let mut half = MAX_CHUNKS / 2;
-    while half > 0 {
-        if process.first_address[(index + half) & (MAX_CHUNKS - 1)] <= address {
-            index += half;
-        }
-        half /= 2;
-    }
+    let index = last_not_behind::<MAX_CHUNKS>(address, |i| process.first_address[i]);
     // The list's number was read once, at the start: if the entry is overwritten meanwhile, no chunk bears both.
     let generation = scratch.sample.mapping_generation;
     let Some(chunk) = maps::chunk(ChunkKey { generation, index: index as u32 }) else {
         return false;
     };
-    let mut found = 0;
-    let mut half = CHUNK_LEN / 2;
-    while half > 0 {
-        if chunk.mappings[(found + half) & (CHUNK_LEN - 1)].start <= address {
-            found += half;
-        }
-        half /= 2;
-    }
+    let found = last_not_behind::<CHUNK_LEN>(address, |i| chunk.mappings[i].start);
     scratch.walk.last = chunk.mappings[found & (CHUNK_LEN - 1)];
     if helpers::read_again(&chunk.generation) != generation {
         scratch.walk.last.end = 0;
     }
     is_in_last_mapping(scratch, address)
+}
+
+/// The last of `LEN` (a power of two) rising addresses that is not behind the one given, or the first. No branch depends on
+/// them: each would double the paths that the verifier walks.
+#[inline(always)]
+fn last_not_behind<const LEN: usize>(address: u64, at: impl Fn(usize) -> u64) -> usize {
+    let mut found = 0;
+    let mut half = LEN / 2;
+    while half > 0 {
+        let ahead = address.wrapping_sub(at((found + half) & (LEN - 1))).cast_signed();
+        found += half & !(helpers::sign(ahead) as usize);
+        half /= 2;
+    }
+    found & (LEN - 1)
 }

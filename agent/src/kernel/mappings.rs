@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use agent_common::mapping::{
-    CHUNK_LEN, ChunkKey, MAX_CHUNKS, Mapping, MappingChunk, ProcessMappings,
+    BEHIND, CHUNK_LEN, ChunkKey, MAX_CHUNKS, Mapping, MappingChunk, ProcessMappings,
 };
 use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
 
@@ -144,9 +144,9 @@ fn build(
     mappings: &[Mapping],
     mut slot_of: impl FnMut(u32) -> u32,
 ) -> (ProcessMappings, Vec<MappingChunk>) {
-    let behind = Mapping { start: u64::MAX, end: u64::MAX, ..Mapping::default() };
+    let behind = Mapping { start: BEHIND, end: BEHIND, ..Mapping::default() };
     let mut entry =
-        ProcessMappings { generation, n_chunks: 0, first_address: [u64::MAX; MAX_CHUNKS] };
+        ProcessMappings { generation, n_chunks: 0, first_address: [BEHIND; MAX_CHUNKS] };
     let mut chunks = Vec::new();
     for (part, first_address) in mappings.chunks(CHUNK_LEN).zip(&mut entry.first_address) {
         let mut chunk = MappingChunk {
@@ -166,7 +166,7 @@ fn build(
 
 #[cfg(test)]
 mod tests {
-    use agent_common::mapping::{CHUNK_LEN, MAX_CHUNKS, Mapping};
+    use agent_common::mapping::{BEHIND, CHUNK_LEN, MAX_CHUNKS, Mapping};
 
     use super::build;
 
@@ -198,9 +198,9 @@ mod tests {
                 assert_eq!(chunk.mappings[0].table, 41);
                 assert_eq!(entry.first_address[i], chunk.mappings[0].start);
                 let n = chunk.n_mappings as usize;
-                assert!(chunk.mappings[n..].iter().all(|mapping| mapping.start == u64::MAX));
+                assert!(chunk.mappings[n..].iter().all(|mapping| mapping.start == BEHIND));
             }
-            assert!(entry.first_address[n_chunks..].iter().all(|&address| address == u64::MAX));
+            assert!(entry.first_address[n_chunks..].iter().all(|&address| address == BEHIND));
         }
     }
 }

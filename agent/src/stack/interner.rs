@@ -205,8 +205,7 @@ fn find_mapping(mappings: &Mappings, executable: u32, offset: u64) -> Option<&Ma
         .find(|mapping| mapping.executable == executable && mapping.address_of(offset).is_some())
 }
 
-/// The visible frame that says why a user stack is cut. A walk along frame pointers that ends in code without them has found
-/// what there is to be found: it is counted, not shown.
+/// The visible frame that says why a user stack is cut.
 fn miss_at_end(outcome: UnwindOutcome, is_empty: bool) -> Option<Frame> {
     match outcome {
         UnwindOutcome::Truncated
@@ -216,10 +215,9 @@ fn miss_at_end(outcome: UnwindOutcome, is_empty: bool) -> Option<Frame> {
         | UnwindOutcome::CfaInvalid
         | UnwindOutcome::ReturnAddressInvalid
         | UnwindOutcome::RegisterUnknown
-        | UnwindOutcome::RuleUnsupported => Some(Frame::Miss { reason: outcome.name() }),
-        UnwindOutcome::Complete
-        | UnwindOutcome::KernelThread
-        | UnwindOutcome::FramePointerInvalid => {
+        | UnwindOutcome::RuleUnsupported
+        | UnwindOutcome::FramePointerInvalid => Some(Frame::Miss { reason: outcome.name() }),
+        UnwindOutcome::Complete | UnwindOutcome::KernelThread => {
             is_empty.then_some(Frame::Miss { reason: "no_frames" })
         }
     }

@@ -111,6 +111,8 @@ APART uint64_t aligned(uint64_t seed) {
     return result + wide[0];
 }
 
+/* musl has no ucontext functions. */
+#ifdef __GLIBC__
 static ucontext_t outside, inside;
 static void coroutine(void) {
     for (;;) {
@@ -119,13 +121,27 @@ static void coroutine(void) {
     }
 }
 
+static void make_coroutine(void) {
+    getcontext(&inside);
+    inside.uc_stack.ss_sp = malloc(1 << 18);
+    inside.uc_stack.ss_size = 1 << 18;
+    inside.uc_link = NULL;
+    makecontext(&inside, coroutine, 0);
+}
+
+static void resume_coroutine(void) { swapcontext(&outside, &inside); }
+#else
+static void make_coroutine(void) { exit(2); }
+static void resume_coroutine(void) {}
+#endif
+
 static void *thread_main(void *argument) {
     for (;;)
         level1((uintptr_t)argument);
     return NULL;
 }
 
-static void run(const char *mode) {
+APART void run(const char *mode) {
     if (!strcmp(mode, "chain"))
         level1(1);
     else if (!strcmp(mode, "recurse"))
@@ -143,7 +159,7 @@ static void run(const char *mode) {
     else if (!strcmp(mode, "aligned"))
         aligned(depth++);
     else if (!strcmp(mode, "coroutine"))
-        swapcontext(&outside, &inside);
+        resume_coroutine();
     else if (!strcmp(mode, "threads"))
         pause();
     else
@@ -160,13 +176,8 @@ int main(int argc, char **argv) {
         struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
         sigaction(SIGUSR1, &action, NULL);
     }
-    if (!strcmp(mode, "coroutine")) {
-        getcontext(&inside);
-        inside.uc_stack.ss_sp = malloc(1 << 18);
-        inside.uc_stack.ss_size = 1 << 18;
-        inside.uc_link = NULL;
-        makecontext(&inside, coroutine, 0);
-    }
+    if (!strcmp(mode, "coroutine"))
+        make_coroutine();
     if (!strcmp(mode, "threads")) {
         pthread_t thread;
         for (int i = 0; i < depth; i++)
