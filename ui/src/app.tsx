@@ -2,8 +2,9 @@
 
 import { useCallback, useEffect, useMemo } from "preact/hooks";
 import { flameGraph, profileTypes, services as loadServices, timeline as loadTimeline, type Query, type Service } from "./api/querier";
+import { DEFAULT_WINDOW_S } from "./api/windows";
 import { formatCores, formatValue, isCpu, scaleOf, unitOf } from "./profile/format";
-import { isLive, resolve, widen, type Range } from "./state/time";
+import { isLive, resolve, wholeWindows, widen, type Range } from "./state/time";
 import { useClock } from "./state/use_clock";
 import { entryMemory, remember, usePageState } from "./state/use_page_state";
 import { useQuery } from "./state/use_query";
@@ -58,11 +59,13 @@ export function App() {
     const fitting = service.types.length === 0 || service.types.includes(state.type) ? state.type : service.types.includes(CPU_TYPE) ? CPU_TYPE : service.types[0]!;
     change({ service: service.name, type: fitting, zoom: "" });
   }, [state.type]);
+  const windowS = line.data?.windowS ?? DEFAULT_WINDOW_S;
   const zoomIn = useCallback((fromMs: number, untilMs: number) => {
     const { zoomedFrom } = entryMemory();
-    change({ from: String(fromMs), until: String(Math.max(untilMs, fromMs + 1000)) });
+    const whole = wholeWindows({ fromMs, untilMs }, windowS);
+    change({ from: String(whole.fromMs), until: String(whole.untilMs) });
     remember({ zoomedFrom: { from: state.from, until: state.until, before: zoomedFrom } });
-  }, [state.from, state.until]);
+  }, [state.from, state.until, windowS]);
   const zoomOut = useCallback(() => {
     const { zoomedFrom } = entryMemory();
     if (zoomedFrom) {

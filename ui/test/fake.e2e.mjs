@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { bigService, machine } from "./fake/data.mjs";
 import { startFake } from "./fake/server.mjs";
 import { openBrowser } from "./browser/launch.mjs";
-import { clickFrame, framesNamed, hover, parameter, profileDrawn } from "./browser/page.mjs";
+import { clickFrame, dragTimeline, framesNamed, hover, parameter, profileDrawn } from "./browser/page.mjs";
 
 /** Opens the page at `query` over a server of its own, runs `act`, and fails on what a page must never do. */
 async function onPage({ services = machine(), query = "?refresh=off", delayMs = 0, expected = [], ...browserOptions }, act) {
@@ -94,6 +94,64 @@ test("an answer that comes too late does not replace a newer one", () =>
     assert.ok((await framesNamed(page, "indexer::main")).length > 0);
     assert.equal((await framesNamed(page, "PostmasterMain")).length, 0);
   }));
+
+const steady = (name, cores, windowS, phaseS) => ({ name, cores, period: 60, steady: true, windowS, phaseS, stacks: [[[{ name: "main", file: "", line: 0, module: "/bin/a", inlined: false }], 1]] });
+/** The numbers in the timeline's label: average and most. */
+const spoken = async (page) => /: ([\d.]+) on average, ([\d.]+) at most/.exec(await page.locator(".plot[aria-label*=average]").getAttribute("aria-label")).slice(1).map(Number);
+
+test("cores are those that were used, whatever windows the profiles have", () =>
+  onPage({ services: [steady("agents", 0.5), steady("quarter", 1, 15, 4), steady("minute", 2, 60), steady("long", 1.5, 300)], query: "?refresh=off" }, async (page) => {
+    for (const [service, cores] of [["agents", 0.5], ["quarter", 1], ["minute", 2], ["long", 1.5]]) {
+      for (const from of ["now-15m", "now-1h"]) {
+        await page.goto(`${new URL(page.url()).origin}/?refresh=off&from=${from}&service=${service}`);
+        await profileDrawn(page);
+        const close = (have, what) => assert.ok(Math.abs(have - cores) < 0.08 * cores, `${service} ${from} ${what}: ${have} instead of ${cores}`);
+        const listed = await page.locator(`[data-service="${service}"]`).getAttribute("aria-label");
+        close(Number(/, ([\d.]+) cores/.exec(listed)[1]), "in the list");
+        // At the edges a bucket may be cut.
+        const [average, most] = await spoken(page);
+        assert.ok(Math.abs(average - cores) < 0.15 * cores && most < 1.35 * cores, `${service} ${from}: ${average} on average, ${most} at most`);
+        const [frame] = await framesNamed(page, "main");
+        close(Number(/([\d.]+) cores/.exec((await hover(page, frame)).text)[1]), "in the tooltip");
+      }
+    }
+  }));
+
+test("a piece of the timeline shorter than a window zooms to the whole window", () =>
+  onPage({ services: [steady("minute", 2, 60), steady("agents", 0.5)] }, async (page) => {
+    for (const [service, windowS] of [["minute", 60], ["agents", 10], ["", 10]]) {
+      await page.goto(`${new URL(page.url()).origin}/?refresh=off&from=now-15m&service=${service}`);
+      await profileDrawn(page);
+      await dragTimeline(page, 0.5, 0.507);
+      await page.waitForURL(/until=\d/);
+      await profileDrawn(page);
+      assert.ok((await framesNamed(page, "main")).length > 0);
+      const [from, until] = ["from", "until"].map((name) => Number(parameter(page, name)));
+      assert.ok(from % (windowS * 1e3) === 0 && (until + 1) % (windowS * 1e3) === 0, `${service}: ${from} to ${until}`);
+      assert.ok(until - from <= 2 * windowS * 1e3, `${service}: ${(until - from) / 1e3} s`);
+    }
+  }));
+
+test("a filter of the URL that nobody understands is not left out", () =>
+  onPage({ query: "?refresh=off&filter=broken(", expected: [/status of 400/] }, async (page) => {
+    await page.getByText("The server could not answer").waitFor();
+    await page.getByText("label selector cannot be read").waitFor();
+    assert.equal(await page.locator("[data-frame]").count(), 0);
+    await page.locator(".state").getByRole("button", { name: "Clear the label filter" }).click();
+    await profileDrawn(page);
+  }));
+
+test("code without a file is not taken for the kernel", () => {
+  const frame = (name, module) => ({ name, file: "", line: 0, module, inlined: false });
+  const stacks = [[[frame("main", "/usr/bin/node"), frame("[jit]+0x7f0001", "[jit]")], 7], [[frame("main", "/usr/bin/node"), frame("[stack_fault]", "[unknown]")], 2], [[frame("main", "/usr/bin/node"), frame("nft_do_chain", "[nf_tables]")], 1]];
+  return onPage({ services: [{ ...steady("node", 1), stacks }], query: "?refresh=off&service=node" }, async (page) => {
+    await profileDrawn(page);
+    for (const [name, isKernel] of [["[jit]+0x7f0001", false], ["[stack_fault]", false], ["nft_do_chain", true]]) {
+      const [found] = await framesNamed(page, name);
+      assert.equal(/\bkernel\b/.test((await hover(page, found)).text), isKernel, name);
+    }
+  });
+});
 
 test("keys walk, zoom and go back; the URL brings the same view again", () =>
   onPage({ query: "?refresh=off&service=indexer" }, async (page) => {

@@ -7,7 +7,8 @@ import { formatSelector, selectorOf, type Matcher } from "../state/selector";
 import { stepFor, type Interval } from "../state/time";
 import { call, callProto } from "./connect";
 import { encodeSelectMergeProfile } from "./proto";
-import { firstMs, rates, secondsCovered, stackLayers, type Rates, type TimelineData } from "./rates";
+import { averageOf, firstMs, rates, secondsCovered, spansOf, stackLayers, stepsFor, type Rates, type Span, type Steps, type TimelineData } from "./rates";
+import { windowsOf, type Windows } from "./windows";
 import type { LabelPair, NamesResponse, ProfileType, ProfileTypesResponse, SelectSeriesResponse, SeriesResponse, StacktracesResponse } from "./wire";
 
 const MAX_NODES = 16384;
@@ -47,49 +48,62 @@ export async function profileTypes(interval: Interval, signal: AbortSignal): Pro
 export async function services(interval: Interval, filter: string, signal: AbortSignal): Promise<Services> {
   const selector = selectorOf("", filter);
   const names = call<SeriesResponse>("Series", { matchers: [selector], labelNames: ["service_name", "__profile_type__"], ...range(interval) }, signal);
-  const step = stepFor(interval, 60);
-  const [{ labelsSet = [] }, cpu] = await Promise.all([names, selectSeries({ type: CPU_TYPE, service: "", filter, interval }, step, ["service_name"], signal)]);
+  const windows = await windowsOf(CPU_TYPE, interval);
+  const steps = stepsOf(interval, 60, windows, "");
+  const [{ labelsSet = [] }, cpu] = await Promise.all([names, selectSeries({ type: CPU_TYPE, service: "", filter, interval }, steps, ["service_name"], signal)]);
 
   const types = new Map<string, Set<string>>();
   for (const { labels } of labelsSet) {
     const name = labelOf(labels, "service_name");
     types.set(name, (types.get(name) ?? new Set()).add(labelOf(labels, "__profile_type__")));
   }
-  const all = cpu.series ?? [];
-  const points = all.flatMap((series) => series.points ?? []);
-  const seconds = secondsCovered(points, step);
+  const named = spansBySeries(cpu, "", windows, steps);
+  const all = named.flatMap(({ spans }) => spans);
   // Lines of all services begin together, where the first datum of any of them is.
-  const since = firstMs(points);
+  const since = firstMs(all);
   const list = new Map<string, Service>();
   for (const [name, known] of types) list.set(name, { name, types: [...known], rate: null, line: { times: [], values: [] } });
-  for (const { labels, points: own = [] } of all) {
-    const name = labelOf(labels, "service_name");
-    const sum = own.reduce((total, { value = 0 }) => total + value, 0);
-    list.set(name, { name, types: [...(types.get(name) ?? [CPU_TYPE])], rate: seconds > 0 ? sum / seconds : 0, line: rates(own, interval, step, since) });
+  for (const { name, spans } of named) {
+    const rate = averageOf(spans, all, windows.of(name));
+    list.set(name, { name, types: [...(types.get(name) ?? [CPU_TYPE])], rate, line: rates(spans, interval, steps.stepS, since) });
   }
   const sorted = [...list.values()].sort((a, b) => (b.rate ?? -1) - (a.rate ?? -1) || a.name.localeCompare(b.name));
-  return { list: sorted, total: totalOf(sorted, points, interval, step) };
+  return { list: sorted, total: totalOf(sorted, rates(all, interval, steps.stepS)) };
 }
 
-function totalOf(list: Service[], points: { value?: number; timestamp?: string | number }[], interval: Interval, step: number): Service {
+function totalOf(list: Service[], line: Rates): Service {
   const rate = list.some((service) => service.rate !== null) ? list.reduce((sum, service) => sum + (service.rate ?? 0), 0) : null;
-  return { name: "", types: [...new Set(list.flatMap((service) => service.types))], rate, line: rates(points, interval, step) };
+  return { name: "", types: [...new Set(list.flatMap((service) => service.types))], rate, line };
 }
 
 export async function timeline(query: Query, signal: AbortSignal): Promise<TimelineData> {
-  const step = stepFor(query.interval, 240);
-  const { series = [] } = await selectSeries(query, step, query.service === "" ? ["service_name"] : [], signal);
-  const points = series.flatMap((one) => one.points ?? []);
-  const named = series.map((one) => ({ name: labelOf(one.labels, "service_name") || query.service, points: one.points ?? [] }));
-  return { ...stackLayers(named, points, query.interval, step), seconds: secondsCovered(points, step) };
+  const windows = await windowsOf(query.type, query.interval);
+  const steps = stepsOf(query.interval, 240, windows, query.service);
+  const answer = await selectSeries(query, steps, query.service === "" ? ["service_name"] : [], signal);
+  const named = spansBySeries(answer, query.service, windows, steps);
+  const windowS = query.service === "" ? windows.usual : windows.of(query.service);
+  return { ...stackLayers(named, query.interval, steps.stepS), seconds: secondsCovered(named.flatMap(({ spans }) => spans)), windowS };
 }
 
-function selectSeries(query: Query, step: number, groupBy: string[], signal: AbortSignal): Promise<SelectSeriesResponse> {
-  // The first bucket must end on the grid of the steps, or every refresh would cut the windows differently.
-  const grid = step * 1e3;
-  const start = Math.floor(query.interval.fromMs / grid) * grid + grid;
-  const end = Math.max(start, Math.ceil(query.interval.untilMs / grid) * grid);
-  return call("SelectSeries", { profileTypeID: query.type, labelSelector: selectorOf(query.service, query.filter), start, end, step, groupBy }, signal);
+/** Points no closer than the windows of what is asked for: of one service, or of all. */
+function stepsOf(interval: Interval, points: number, windows: Windows, service: string): Steps {
+  const known = service === "" ? windows.all : [windows.of(service)];
+  return stepsFor(stepFor(interval, points, Math.min(...known)), known);
+}
+
+function spansBySeries({ series = [] }: SelectSeriesResponse, service: string, windows: Windows, steps: Steps): { name: string; spans: Span[] }[] {
+  return series.map(({ labels, points = [] }) => {
+    const name = labelOf(labels, "service_name") || service;
+    return { name, spans: spansOf(points, windows.of(name), steps) };
+  });
+}
+
+function selectSeries(query: Query, { fetchS }: Steps, groupBy: string[], signal: AbortSignal): Promise<SelectSeriesResponse> {
+  // Buckets end on the grid of the steps, or every refresh would cut the windows differently.
+  const grid = fetchS * 1e3;
+  const start = Math.ceil(query.interval.fromMs / grid) * grid;
+  const end = Math.max(start, Math.floor(query.interval.untilMs / grid) * grid);
+  return call("SelectSeries", { profileTypeID: query.type, labelSelector: selectorOf(query.service, query.filter), start, end, step: fetchS, groupBy }, signal);
 }
 
 export async function flameGraph(query: Query, signal: AbortSignal): Promise<TreeNode | null> {

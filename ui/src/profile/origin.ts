@@ -11,9 +11,12 @@ export function kindOf(node: TreeNode): Kind {
   return node.detail?.main.inlined ? "inlined" : "user";
 }
 
-/** Kernel mappings are written in brackets: `[kernel.kallsyms]`, `[nf_tables]`; but `[vdso]` runs in user mode. */
+/** Memory of processes that is written in brackets, too, and what stands where no module is known. */
+const NOT_KERNEL = new Set(["[jit]", "[unknown]", "[vdso]", "[vsyscall]", "[vvar]", "[vvar_vclock]", "[uprobes]", "[heap]", "[stack]", "[anon]"]);
+
+/** Modules of the kernel are written in brackets: `[kernel.kallsyms]`, `[nf_tables]`, `[bpf]`. */
 export function isKernelModule(module: string): boolean {
-  return module.startsWith("[") && module !== "[vdso]" && module !== "[vsyscall]" && !module.startsWith("[anon") && module !== "[stack]" && module !== "[heap]";
+  return /^\[[\w.-]+\]$/.test(module) && !NOT_KERNEL.has(module);
 }
 
 /** The last part of a path. */

@@ -27,7 +27,7 @@ export function parseSelector(text: string): Parsed {
     if (!op) return fail(`after ${name} one of = != =~ !~ was expected`);
     const value = takeValue(rest.slice(op.length).trimStart());
     if (value === null) return fail(`the value of ${name} has no closing quote`);
-    if ((op === "=~" || op === "!~") && !isRegex(value.text)) return fail(`${quote(value.text)} is no regular expression`);
+    // Whether a regular expression is right only the server can say: its syntax is not JavaScript's.
     matchers.push({ name, op, value: value.text });
     rest = value.rest.trimStart();
     if (rest === "") break;
@@ -46,12 +46,13 @@ export function formatMatcher({ name, op, value }: Matcher): string {
   return `${name}${op}${quote(value)}`;
 }
 
-/** The selector of one service under the filter; no service means all. A filter that does not parse selects by service alone. */
+/** The selector of one service under the filter; no service means all. A filter that does not parse goes to the server as it is, which says what is wrong with it. */
 export function selectorOf(service: string, filter: string): string {
   const parsed = parseSelector(filter);
-  const matchers = parsed.ok ? [...parsed.matchers] : [];
-  if (service !== "") matchers.unshift({ name: "service_name", op: "=", value: service });
-  return formatSelector(matchers);
+  const own = service === "" ? [] : [formatMatcher({ name: "service_name", op: "=", value: service })];
+  if (parsed.ok) return `{${[...own, ...parsed.matchers.map(formatMatcher)].join(",")}}`;
+  const text = filter.trim();
+  return `{${[...own, text.startsWith("{") ? text.slice(1) : `${text}}`].join(",")}`;
 }
 
 function takeValue(text: string): { text: string; rest: string } | null {
@@ -75,15 +76,6 @@ function takeValue(text: string): { text: string; rest: string } | null {
 
 function quote(text: string): string {
   return `"${text.replace(/\\/g, "\\\\").replace(/"/g, '\\"').replace(/\n/g, "\\n")}"`;
-}
-
-function isRegex(text: string): boolean {
-  try {
-    new RegExp(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function fail(message: string): Parsed {

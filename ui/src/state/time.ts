@@ -60,10 +60,17 @@ export function widen({ fromMs, untilMs }: Interval, nowMs: number): Interval {
   return { fromMs: Math.round(until - 2 * length), untilMs: Math.round(until) };
 }
 
-const STEPS_S = [10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+/** The interval widened to whole windows, which are counted from the epoch: a part of a window may hold no profile. Both ends belong to it. */
+export function wholeWindows({ fromMs, untilMs }: Interval, windowS: number): Interval {
+  const window = windowS * 1e3;
+  const from = Math.floor(fromMs / window) * window;
+  return { fromMs: from, untilMs: Math.max(Math.ceil(untilMs / window) * window, from + window) - 1 };
+}
 
-/** The step in seconds that gives at most `points` points: a round one, and no finer than the agent's windows. */
-export function stepFor({ fromMs, untilMs }: Interval, points: number): number {
-  const wanted = (untilMs - fromMs) / 1e3 / points;
+const STEPS_S = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+
+/** The step in seconds that gives at most `points` points: a round one, and no finer than the windows are. */
+export function stepFor({ fromMs, untilMs }: Interval, points: number, windowS: number): number {
+  const wanted = Math.max((untilMs - fromMs) / 1e3 / points, windowS);
   return STEPS_S.find((step) => step >= wanted) ?? STEPS_S[STEPS_S.length - 1]!;
 }

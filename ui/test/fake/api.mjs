@@ -2,6 +2,7 @@
 
 const CPU = { ID: "process_cpu:cpu:nanoseconds:cpu:nanoseconds", name: "process_cpu", sampleType: "cpu", sampleUnit: "nanoseconds", periodType: "cpu", periodUnit: "nanoseconds" };
 const MEMORY = { ID: "memory:inuse_space:bytes:space:bytes", name: "memory", sampleType: "inuse_space", sampleUnit: "bytes", periodType: "space", periodUnit: "bytes" };
+/** Of the agent; a service with `windowS` pushes by itself. */
 const WINDOW_S = 10;
 
 export class Refused extends Error {
@@ -40,11 +41,14 @@ const label = (name, value) => ({ name, value });
 function check({ profileTypeID, labelSelector, start, end }) {
   if (!profileTypeID) throw new Refused("invalid_argument", "profile type is missing");
   if (!labelSelector) throw new Refused("invalid_argument", "label selector is missing");
+  if (/broken\(/.test(labelSelector)) throw new Refused("invalid_argument", "label selector cannot be read");
   if (/comm="boom"/.test(labelSelector)) throw new Refused("invalid_argument", 'parse error: "boom" <img src=x onerror=alert(3)> is refused');
   if (!(end >= start)) throw new Refused("invalid_argument", "start is after end");
 }
 
-function fits({ name }, selector) {
+function fits({ name, windowS }, selector) {
+  if (/comm!=""/.test(selector)) return windowS === undefined;
+  if (/comm=""/.test(selector)) return windowS !== undefined;
   const wanted = /service_name="((?:[^"\\]|\\.)*)"/.exec(selector);
   if (/comm="nobody"/.test(selector)) return false;
   return !wanted || JSON.parse(`"${wanted[1]}"`) === name;
@@ -52,40 +56,42 @@ function fits({ name }, selector) {
 
 /** Cores at a time: a slow wave with a bit of jitter, the same for everybody who asks. */
 function coresAt(service, t) {
+  if (service.steady) return service.cores;
   const wave = 0.72 + 0.28 * Math.sin((2 * Math.PI * t) / service.period) + 0.12 * Math.sin(t * 12.9898);
   return service.cores * wave;
 }
 
 const began = Date.now() / 1e3 - 26 * 60;
 
-function windows({ start, end }) {
-  const from = Math.max(Math.ceil(start / 1e3 / WINDOW_S) * WINDOW_S, Math.ceil(began / WINDOW_S) * WINDOW_S);
-  const until = Math.min(end / 1e3, Date.now() / 1e3 - WINDOW_S);
+function windows({ start, end }, { windowS = WINDOW_S, phaseS = 0 }) {
+  const next = (t) => Math.ceil((t - phaseS) / windowS) * windowS + phaseS;
+  const until = Math.min(end / 1e3, Date.now() / 1e3 - windowS);
   const times = [];
-  for (let t = from; t <= until; t += WINDOW_S) times.push(t);
+  for (let t = Math.max(next(start / 1e3), next(began)); t <= until; t += windowS) times.push(t);
   return times;
 }
 
-const nanosIn = (service, t) => coresAt(service, t) * WINDOW_S * 1e9;
+const nanosIn = (service, t) => coresAt(service, t) * (service.windowS ?? WINDOW_S) * 1e9;
 
 function series(request, chosen) {
   const { start, end, step, groupBy = [] } = request;
-  const times = windows({ start: start - step * 1e3 + 1, end });
   const groups = groupBy.includes("service_name") ? chosen.map((service) => [[label("service_name", service.name)], [service]]) : [[[], chosen]];
   return groups.map(([labels, members]) => {
     const sums = new Map();
-    for (const t of times) {
-      const bucket = start + Math.ceil((t * 1e3 - start) / (step * 1e3)) * step * 1e3;
-      sums.set(bucket, (sums.get(bucket) ?? 0) + members.reduce((sum, service) => sum + nanosIn(service, t), 0));
+    for (const service of members) {
+      for (const t of windows({ start: start - step * 1e3 + 1, end }, service)) {
+        const bucket = start + Math.ceil((t * 1e3 - start) / (step * 1e3)) * step * 1e3;
+        sums.set(bucket, (sums.get(bucket) ?? 0) + nanosIn(service, t));
+      }
     }
-    return { labels, points: [...sums].map(([t, value]) => ({ timestamp: String(t), value })) };
+    const points = [...sums].sort(([a], [b]) => a - b).map(([t, value]) => ({ timestamp: String(t), value }));
+    return { labels, points };
   }).filter(({ points }) => points.length > 0);
 }
 
 function* samples(request, chosen) {
-  const times = windows(request);
   for (const service of chosen) {
-    const nanos = times.reduce((sum, t) => sum + nanosIn(service, t), 0);
+    const nanos = windows(request, service).reduce((sum, t) => sum + nanosIn(service, t), 0);
     const weights = service.stacks.reduce((sum, [, weight]) => sum + weight, 0);
     if (nanos > 0) for (const [frames, weight] of service.stacks) yield [frames, Math.round((nanos * weight) / weights)];
   }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { annotate, modulesOf, sourceOf } from "../../src/profile/detail";
 import { functionRows, sortRows } from "../../src/profile/functions";
-import { kindOf, packageOf, packageOfName, shortName } from "../../src/profile/origin";
+import { isKernelModule, kindOf, packageOf, packageOfName, shortName } from "../../src/profile/origin";
 import { find, PPROF, PPROF_FOLDED, tree } from "./trees";
 
 function detailed() {
@@ -32,6 +32,12 @@ test("kernel, inlined, user and other frames are told apart", () => {
   assert.equal(kindOf(find(root, "main")), "user");
   assert.equal(kindOf(root), "root");
   assert.equal(kindOf(find(tree("a;other 3\na 1"), "a", "other")), "other");
+});
+
+test("of the modules in brackets only the kernel's are the kernel", () => {
+  for (const module of ["[kernel.kallsyms]", "[nf_tables]", "[bpf]", "[kvm-intel]", "[8021q]"]) assert.ok(isKernelModule(module), module);
+  const others = ["[jit]", "[unknown]", "[vdso]", "[vsyscall]", "[vvar]", "[uprobes]", "[heap]", "[stack]", "[stack:17]", "[anon]", "[anon:arena]", "[anon_shmem:x]", "", "/tmp/[x]", "[/tmp/x]", "[a b]"];
+  for (const module of others) assert.ok(!isKernelModule(module), module);
 });
 
 test("stacks that the tree cut off are followed as far as it goes", () => {
