@@ -10,12 +10,12 @@ use anyhow::{Context, Result};
 
 use crate::arguments;
 use crate::logging;
-use crate::settings;
+use crate::settings::{self, Owner};
 use crate::signals;
 
 /// Profiles until it is told to stop.
 pub(crate) fn run(arguments: &arguments::Agent) -> Result<()> {
-    let config = settings::agent(arguments.config.as_deref(), arguments.flags())?;
+    let config = settings::agent(arguments.config.as_deref(), Owner::One, arguments.flags())?;
     start_log(&config)?;
     let stop = Arc::new(AtomicBool::new(false));
     signals::stop_on_signals(Arc::clone(&stop), |origin| process::exit(128 + origin.signal))

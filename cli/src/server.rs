@@ -17,9 +17,9 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::Notify;
 
 use crate::arguments;
-use crate::load::{self, File, Loaded, Sources};
+use crate::load::{self, File, Sources};
 use crate::logging;
-use crate::settings;
+use crate::settings::{self, Owner};
 use crate::signals;
 
 /// Longest settings that a parent hands over.
@@ -34,7 +34,10 @@ pub(crate) fn run(arguments: &arguments::Server) -> Result<()> {
             confine(parent)?;
             handed_over()?
         }
-        None => settings::server(arguments.config.as_deref(), arguments.storage.flags())?.config,
+        None => {
+            let file = arguments.config.as_deref();
+            settings::server(file, Owner::One, arguments.storage.flags())?.config
+        }
     };
     // As much of `pilotlight-server` as the kernel keeps.
     set_name(c"pilotlight-serv").context("cannot name the process")?;
@@ -97,8 +100,8 @@ fn handed_over() -> Result<server::config::Config> {
         .read_to_string(&mut text)
         .context("cannot read the settings from the parent")?;
     let file = Some(File { path: "the parent's settings".into(), text });
-    let loaded: Loaded<server::config::Config> =
-        load::load(&Sources { file, ..Sources::default() }, |_path| false)?;
+    let sources = Sources { file, ..Sources::default() };
+    let loaded = load::load::<server::config::Config, agent::config::Config>(&sources, false)?;
     Ok(loaded.config)
 }
 

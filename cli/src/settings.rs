@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_yaml::Value;
 
 use crate::arguments;
-use crate::load::{self, Flag, Loaded, Settings, Sources, Variable, knows};
+use crate::load::{self, Flag, Invalid, Loaded, Settings, Sources, Variable};
 
 /// Where packages put the settings.
 const AGENT_FILE: &str = "/etc/pilotlight/agent.yaml";
@@ -16,31 +16,62 @@ const SERVER_FILE: &str = "/etc/pilotlight/server.yaml";
 const ROOT_DATA: &str = "/var/lib/pilotlight";
 
 impl Settings for agent::config::Config {
-    fn validate(&self) -> Result<(), String> {
-        self.validate().map_err(|error| error.to_string())
+    const HALF: &'static str = "agent";
+    const SECRETS: &'static [&'static [&'static str]] =
+        &[&["server", "basic"], &["server", "bearer"], &["server", "headers"], &["server", "url"]];
+
+    fn validate(&self) -> Result<(), Invalid> {
+        self.validate().map_err(|error| {
+            let mut invalid = Invalid::new(error.key, error.message);
+            invalid.path.extend(error.entry);
+            invalid
+        })
     }
 }
 
 impl Settings for server::config::Config {
-    fn validate(&self) -> Result<(), String> {
-        self.validate().map_err(|error| error.to_string())
+    const HALF: &'static str = "server";
+    const SECRETS: &'static [&'static [&'static str]] = &[];
+
+    fn validate(&self) -> Result<(), Invalid> {
+        self.validate().map_err(|error| Invalid::new(error.key, error.what))
     }
 }
 
+/// Whose file `--config` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The command's own.
+    One,
+    /// The agent's and the server's: `pilotlight run` is both.
+    Both,
+}
+
 /// The agent's settings: its file, the environment, then `flags`.
-pub(crate) fn agent(file: Option<&Path>, flags: Vec<Flag>) -> Result<agent::config::Config> {
-    let loaded: Loaded<agent::config::Config> =
-        load::load(&sources(file, AGENT_FILE, flags)?, knows::<server::config::Config>)?;
+pub(crate) fn agent(
+    file: Option<&Path>,
+    owner: Owner,
+    flags: Vec<Flag>,
+) -> Result<agent::config::Config> {
+    let is_shared = file.is_some() && owner == Owner::Both;
+    let loaded = load::load::<agent::config::Config, server::config::Config>(
+        &sources(file, AGENT_FILE, flags)?,
+        is_shared,
+    )?;
     Ok(loaded.config)
 }
 
 /// The server's settings: its file, the environment, then `flags`; the data directory is chosen if nobody has.
 pub(crate) fn server(
     file: Option<&Path>,
+    owner: Owner,
     flags: Vec<Flag>,
 ) -> Result<Loaded<server::config::Config>> {
-    let mut loaded: Loaded<server::config::Config> =
-        load::load(&sources(file, SERVER_FILE, flags)?, knows::<agent::config::Config>)?;
+    let is_shared = file.is_some() && owner == Owner::Both;
+    let mut loaded = load::load::<server::config::Config, agent::config::Config>(
+        &sources(file, SERVER_FILE, flags)?,
+        is_shared,
+    )?;
     if loaded.config.data.as_os_str().is_empty() {
         loaded.config.data = usual_data(rustix::process::geteuid().is_root(), |name| env::var_os(name).map(PathBuf::from))
             .context("cannot tell where to store: neither XDG_DATA_HOME nor HOME is set; choose a directory with --data")?;

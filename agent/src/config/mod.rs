@@ -22,17 +22,19 @@ pub use self::server::{Basic, Bearer, Server};
 
 /// A setting that cannot be: `key` is its dotted path, as in `sampling.frequency_hz`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {message}")]
+#[error("{key}{}: {message}", entry.as_ref().map(|entry| format!(".{entry}")).unwrap_or_default())]
 pub struct Error {
     /// Which setting.
     pub key: &'static str,
+    /// Which entry of it, where it is a list of names.
+    pub entry: Option<String>,
     /// What is wrong, and what would be right.
     pub message: String,
 }
 
 impl Error {
     fn new(key: &'static str, message: impl Into<String>) -> Self {
-        Self { key, message: message.into() }
+        Self { key, entry: None, message: message.into() }
     }
 }
 

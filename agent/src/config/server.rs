@@ -168,22 +168,23 @@ impl Server {
     }
 
     fn checked_headers(&self, has_authorization: bool) -> Result<HeaderMap, Error> {
-        let bad = |message: String| Error::new("server.headers", message);
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
+            let bad = |message: &str| Error {
+                key: "server.headers",
+                entry: Some(name.clone()),
+                message: message.to_owned(),
+            };
             let name: HeaderName =
-                name.parse().map_err(|_invalid| bad(format!("{name:?} is no name of a header")))?;
+                name.parse().map_err(|_invalid| bad("this is no name of a header"))?;
             if RESERVED_HEADERS.contains(&name.as_str()) {
-                return Err(bad(format!("{name} is set by the agent itself")));
+                return Err(bad("is set by the agent itself"));
             }
             if name == AUTHORIZATION && has_authorization {
-                return Err(bad(format!(
-                    "{name} cannot be used together with server.basic or server.bearer"
-                )));
+                return Err(bad("cannot be used together with server.basic or server.bearer"));
             }
-            let mut value = HeaderValue::from_str(value.expose()).map_err(|_invalid| {
-                bad(format!("the value of {name} has characters that no header can hold"))
-            })?;
+            let mut value = HeaderValue::from_str(value.expose())
+                .map_err(|_invalid| bad("the value has characters that no header can hold"))?;
             value.set_sensitive(true);
             headers.append(name, value);
         }

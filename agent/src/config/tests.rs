@@ -176,10 +176,10 @@ fn settings_that_cannot_be_are_refused_with_their_key() {
         server.bearer.token: is given twice, as a value and as a file: keep one of them
         server.tenant: must be at most 150 characters out of A-Z a-z 0-9 ! - _ . * ' ( )
         server.tenant: must be at most 150 characters out of A-Z a-z 0-9 ! - _ . * ' ( )
-        server.headers: "a b" is no name of a header
-        server.headers: content-type is set by the agent itself
-        server.headers: the value of x-key has characters that no header can hold
-        server.headers: authorization cannot be used together with server.basic or server.bearer
+        server.headers.a b: this is no name of a header
+        server.headers.Content-Type: is set by the agent itself
+        server.headers.X-Key: the value has characters that no header can hold
+        server.headers.Authorization: cannot be used together with server.basic or server.bearer
         server.ca_file: has no effect on http:// addresses; write https:// in server.url
         server.connect_timeout: 0s is not between 10ms and 10m
         server.timeout: 1h is not between 10ms and 10m

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 
-use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
 use super::Error;
+use super::Settings;
 use super::tree::{self, Wrong};
 
 /// What all of our variables begin with.
@@ -54,7 +54,7 @@ impl Variable {
     }
 
     /// The value in the type that `C` has for it: the text itself where it has a text, else what YAML reads in it.
-    pub(super) fn typed<C: DeserializeOwned>(&self) -> Result<Value, Wrong> {
+    pub(super) fn typed<C: Settings>(&self) -> Result<Value, Wrong> {
         let text = Value::from(self.value.as_str());
         let Err(not_text) = tree::parse::<C>(&tree::single(&self.path, text.clone())) else {
             return Ok(text);

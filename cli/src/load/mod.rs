@@ -1,7 +1,8 @@
 //! A command's file, environment and flags in; its checked settings out, or what is wrong and in which line, variable or flag.
 
-mod lines;
 mod tree;
+mod check;
+mod lines;
 mod environment;
 #[cfg(test)]
 mod tests;
@@ -14,16 +15,38 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
+use self::tree::{dotted, knows};
+
 pub(crate) use self::environment::Variable;
-pub(crate) use self::tree::knows;
 
 /// Longest file that is read; the longest that makes sense has some ten kilobytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Settings that can be loaded.
 pub(crate) trait Settings: DeserializeOwned {
-    /// The first setting that cannot be, as `key: what is wrong`.
-    fn validate(&self) -> Result<(), String>;
+    /// The half of the program that has them.
+    const HALF: &'static str;
+    /// Settings, and sections, that may hold what nobody else must see.
+    const SECRETS: &'static [&'static [&'static str]];
+
+    /// The first setting that cannot be.
+    fn validate(&self) -> Result<(), Invalid>;
+}
+
+/// A setting that cannot be.
+#[derive(Debug)]
+pub(crate) struct Invalid {
+    /// Which.
+    pub(crate) path: Vec<String>,
+    /// What is wrong with it.
+    pub(crate) message: String,
+}
+
+impl Invalid {
+    /// About the setting at `key`, which has dots.
+    pub(crate) fn new(key: &str, message: String) -> Self {
+        Self { path: key.split('.').map(str::to_owned).collect(), message }
+    }
 }
 
 /// A setting that a flag gives.
@@ -84,6 +107,37 @@ impl Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What is wrong with a key of the file that `C` does not have; nothing where `O` judges it, or serde has the better words.
+fn stranger<C: Settings, O: Settings>(path: &[String], is_shared: bool) -> Option<String> {
+    let key = dotted(path);
+    match (knows::<O>(path), is_shared) {
+        (true, true) | (false, false) => None,
+        (true, false) => {
+            Some(format!("{key}: is a setting of the {}, not of the {}", O::HALF, C::HALF))
+        }
+        (false, true) => {
+            Some(format!("{key}: neither the {} nor the {} has such a setting", C::HALF, O::HALF))
+        }
+    }
+}
+
+/// Secrets and what belongs to them are text, also where YAML takes what is written without quotes for a number.
+fn unquoted<C: Settings>(file: &File, tree: &mut Value) {
+    for secret in C::SECRETS {
+        let secret: Vec<String> = secret.iter().map(|&key| key.to_owned()).collect();
+        let Some(Value::Mapping(keys)) = tree::get(tree, &secret) else { continue };
+        let is_scalar = |value: &Value| value.is_number() || value.is_bool();
+        let keys = keys.iter().filter(|(_, value)| is_scalar(value)).map(|(key, _)| key.as_str());
+        let keys: Vec<String> = keys.flatten().map(str::to_owned).collect();
+        for key in keys {
+            let path: Vec<String> = secret.iter().cloned().chain([key]).collect();
+            if let Some(text) = lines::scalar(file, &path) {
+                tree::set(tree, &path, text.into());
+            }
+        }
+    }
+}
+
 /// Reads `chosen`, which must exist, or else `usual`, if it exists.
 pub(crate) fn read_file(chosen: Option<&Path>, usual: &Path) -> Result<Option<File>, Error> {
     let path = chosen.unwrap_or(usual);
@@ -108,22 +162,20 @@ pub(crate) fn read_file(chosen: Option<&Path>, usual: &Path) -> Result<Option<Fi
     Ok(Some(File { path: path.to_owned(), text }))
 }
 
-/// Merges the sources and checks the result. Keys of which `is_foreign` says that they belong to the other half of the program
-/// are left out.
-pub(crate) fn load<C: Settings>(
+/// Merges the sources and checks the result. Of `O`, the other half of the program, variables may be there, and keys of the file
+/// when both halves have it: it is loaded for either.
+pub(crate) fn load<C: Settings, O: Settings>(
     sources: &Sources,
-    is_foreign: fn(&[String]) -> bool,
+    file_is_shared: bool,
 ) -> Result<Loaded<C>, Error> {
     let mut loading = Loading { sources, tree: tree::empty(), setters: Vec::new() };
-    loading.add_file::<C>(is_foreign)?;
-    loading.add_environment::<C>(is_foreign)?;
+    loading.add_file::<C, O>(file_is_shared)?;
+    loading.add_environment::<C, O>()?;
     loading.add_flags::<C>()?;
     let config: C = tree::parse(&loading.tree)
         .map_err(|wrong| loading.blame(&wrong.path, &wrong.to_string()))?;
-    if let Err(message) = config.validate() {
-        let key = message.split(':').next().unwrap_or_default();
-        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        return Err(loading.blame(&path, &message));
+    if let Err(Invalid { path, message }) = config.validate() {
+        return Err(loading.blame(&path, &format!("{}: {message}", dotted(&path))));
     }
     Ok(Loaded { config, tree: loading.tree })
 }
@@ -136,36 +188,43 @@ struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    fn add_file<C: Settings>(&mut self, is_foreign: fn(&[String]) -> bool) -> Result<(), Error> {
+    fn add_file<C: Settings, O: Settings>(&mut self, is_shared: bool) -> Result<(), Error> {
         let Some(file) = &self.sources.file else { return Ok(()) };
         let mut found = lines::parse(file)?;
         for key in tree::keys(&found) {
             let path = [key];
-            if !knows::<C>(&path) && is_foreign(&path) {
-                tree::remove(&mut found, &path[0]);
+            if knows::<C>(&path) {
+                continue;
+            }
+            match stranger::<C, O>(&path, is_shared) {
+                Some(message) => return Err(lines::error(file, &path, &message)),
+                None if is_shared => tree::remove(&mut found, &path[0]),
+                None => {}
             }
         }
+        tree::fill_sections::<C>(&mut found);
+        unquoted::<C>(file, &mut found);
         tree::parse::<C>(&found)
             .map_err(|wrong| lines::error(file, &wrong.path, &wrong.to_string()))?;
         self.tree = found;
         Ok(())
     }
 
-    fn add_environment<C: Settings>(
-        &mut self,
-        is_foreign: fn(&[String]) -> bool,
-    ) -> Result<(), Error> {
+    fn add_environment<C: Settings, O: Settings>(&mut self) -> Result<(), Error> {
         for variable in &self.sources.environment {
             let name = &variable.name;
+            let fail = |message: String| Error { origin: name.clone(), message };
             if knows::<C>(&variable.path) {
-                let typed = variable.typed::<C>();
-                let value = typed
-                    .map_err(|wrong| Error { origin: name.clone(), message: wrong.to_string() })?;
+                let value = variable.typed::<C>().map_err(|wrong| fail(wrong.to_string()))?;
                 self.set(&variable.path, value, name);
-            } else if !is_foreign(&variable.path) {
+            } else if knows::<O>(&variable.path) {
+                variable
+                    .typed::<O>()
+                    .map_err(|wrong| fail(format!("{wrong} (a setting of the {})", O::HALF)))?;
+            } else {
                 let message = "no setting has this name: config/agent.yaml and config/server.yaml list them all, \
                                and server.url is PILOTLIGHT_SERVER__URL";
-                return Err(Error { origin: name.clone(), message: message.to_owned() });
+                return Err(fail(message.to_owned()));
             }
         }
         Ok(())

@@ -29,7 +29,14 @@ struct Server {
     url: String,
     password: String,
     headers: BTreeMap<String, String>,
+    basic: Basic,
     tries: Option<u8>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Basic {
+    password: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -71,20 +78,37 @@ impl Default for Sampling {
 }
 
 impl Settings for Agent {
-    fn validate(&self) -> Result<(), String> {
+    const HALF: &'static str = "agent";
+    const SECRETS: &'static [&'static [&'static str]] =
+        &[&["server", "password"], &["server", "headers"], &["server", "basic"]];
+
+    fn validate(&self) -> Result<(), Invalid> {
         let hz = self.sampling.frequency_hz;
         if !(1..=1000).contains(&hz) {
-            return Err(format!("sampling.frequency_hz: {hz} is not between 1 and 1000"));
+            let message = format!("{hz} is not between 1 and 1000");
+            return Err(Invalid::new("sampling.frequency_hz", message));
         }
         if !self.window.ends_with('s') {
-            return Err(format!(
-                "window: bad duration {:?}, expected one such as 10s",
-                self.window
-            ));
+            let message = format!("bad duration {:?}, expected one such as 10s", self.window);
+            return Err(Invalid::new("window", message));
         }
         if !self.server.password.is_empty() && self.server.url.is_empty() {
-            return Err("server.url: is empty, but there is a password".to_owned());
+            let message = "is empty, but there is a password".to_owned();
+            return Err(Invalid::new("server.url", message));
         }
+        if let Some(name) = self.server.headers.keys().find(|name| name.contains(' ')) {
+            let path = ["server", "headers", name].map(str::to_owned).into();
+            return Err(Invalid { path, message: "this is no name of a header".to_owned() });
+        }
+        Ok(())
+    }
+}
+
+impl Settings for Storage {
+    const HALF: &'static str = "server";
+    const SECRETS: &'static [&'static [&'static str]] = &[];
+
+    fn validate(&self) -> Result<(), Invalid> {
         Ok(())
     }
 }
@@ -100,7 +124,7 @@ fn try_load(
     environment: &[(&str, &str)],
     flags: Vec<Flag>,
 ) -> Result<Loaded<Agent>, Error> {
-    load(&sources(text, environment, flags)?, knows::<Storage>)
+    load::<Agent, Storage>(&sources(text, environment, flags)?, false)
 }
 
 /// The message about what is wrong.
@@ -195,7 +219,9 @@ fn errors_of_the_file_name_file_line_and_key() {
     );
     check(
         "server: {url: x,\n  headers: {a: b,\n  c: [1]}}\n",
-        expect!["/etc/a.yaml:3: server.headers.c: invalid type: sequence, expected a string"],
+        expect![
+            "/etc/a.yaml:3: server.headers.c: expected a string (what is there is not shown: it may be secret)"
+        ],
     );
     check(
         "\nlog:\n  level: loud\n",
@@ -204,6 +230,11 @@ fn errors_of_the_file_name_file_line_and_key() {
     check(
         "window:\n  10\n",
         expect!["/etc/a.yaml:1: window: invalid type: integer `10`, expected a string"],
+    );
+    check("\nwindow:\n", expect!["/etc/a.yaml:2: window: has no value, expected a string"]);
+    check(
+        "sampling:\n  frequency_hz:\n",
+        expect!["/etc/a.yaml:2: sampling.frequency_hz: has no value, expected a whole number"],
     );
     check(
         "window: 10x\n",
@@ -219,15 +250,14 @@ fn errors_of_the_file_name_file_line_and_key() {
     );
     check("- a\n", expect!["/etc/a.yaml:1: not settings: write `key: value`"]);
     check(
-        "window: 10s\nwindow: 11s\n",
-        expect![[r#"/etc/a.yaml:1: duplicate entry with key "window""#]],
-    );
-    check(
         "window: 10s\n  bad: [\n",
         expect!["/etc/a.yaml:2: mapping values are not allowed in this context"],
     );
     check("server: *nobody\n", expect!["/etc/a.yaml:1: unknown anchor"]);
-    check("1: 2\n", expect!["/etc/a.yaml: invalid type: integer `1`, expected field identifier"]);
+    check(
+        "server:\n  headers:\n    A: b\n    B C: d\n",
+        expect!["/etc/a.yaml:4: server.headers.B…: this is no name of a header"],
+    );
 }
 
 #[test]
@@ -244,7 +274,7 @@ fn errors_of_the_environment_name_the_variable() {
         "PILOTLIGHT_SAMPLING__FREQUENCY_HZ",
         "",
         expect![
-            "PILOTLIGHT_SAMPLING__FREQUENCY_HZ: sampling.frequency_hz: invalid type: no value, expected a whole number"
+            "PILOTLIGHT_SAMPLING__FREQUENCY_HZ: sampling.frequency_hz: has no value, expected a whole number"
         ],
     );
     check(
@@ -329,18 +359,130 @@ fn variables_of_others_are_left_alone() {
 }
 
 #[test]
-fn a_file_of_both_halves_serves_either() {
-    let text = "data: /x\nlog: {level: debug}\nwindow: 5s\n";
-    let config = try_load(text, &[], vec![]).unwrap().config;
-    assert_eq!((config.window.as_str(), config.log.level), ("5s", Level::Debug));
+fn keys_are_once_and_text() {
+    let check = |text, expected: Expect| check(text, &[], vec![], &expected);
+    check(
+        "sampling:\n  kernel: true\nwindow: 10s\nlog:\n  level: info\nwindow: 11s\n",
+        expect!["/etc/a.yaml:6: window: is given twice, first in line 3: keep one"],
+    );
+    check(
+        "server:\n  url: a\n  tries: 1\n  url: b\n",
+        expect!["/etc/a.yaml:4: server.url: is given twice, first in line 2: keep one"],
+    );
+    check(
+        "server:\n  headers:\n    A: b\n\n    A: b\n",
+        expect!["/etc/a.yaml:5: server.headers.A: is given twice, first in line 3: keep one"],
+    );
+    for key in ["5", "1.5", "true", "~", "[a]", "? {a: b}\n"] {
+        let text = format!("window: 10s\n{key}: x\n");
+        assert_eq!(
+            try_load(&text, &[], vec![]).unwrap_err().to_string(),
+            "/etc/a.yaml:2: a key is no text: write `key: value`",
+            "{text}"
+        );
+    }
+    check(
+        "server:\n  url: a\n  5: b\n",
+        expect!["/etc/a.yaml:3: server: a key is no text: write `key: value`"],
+    );
+}
+
+#[test]
+fn sections_may_be_empty() {
+    let text = "server:\n  headers:\n  basic:\n  tries:\nsampling:\n";
+    assert_eq!(try_load(text, &[], vec![]).unwrap().config, Agent::default());
+}
+
+#[test]
+fn numbers_are_text_where_secrets_are() {
+    let text = "server:\n  url: x\n  headers: {A: 0123, B: true}\n  basic:\n    password: 0x1F\n";
+    let server = try_load(text, &[], vec![]).unwrap().config.server;
+    let headers = [("A", "0123"), ("B", "true")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!((server.headers, server.basic.password.as_str()), (headers.into(), "0x1F"));
+}
+
+#[test]
+fn secrets_are_not_in_errors() {
+    let files = [
+        "server: hunter2",
+        "server: {basic:hunter2}",
+        "server:\n  basic: hunter2",
+        "server:\n  basic: {password:hunter2}",
+        "server:\n  basic:\n    password: [hunter2]",
+        "server:\n  basic: [hunter2]",
+        "server:\n  headers: 'A: hunter2'",
+        "server:\n  headers: {'A: hunter2': ''}",
+        "server:\n  headers: {A: {hunter2: 1}}",
+        "server:\n  password: {a: hunter2}",
+        "server:\n  basic:\n    password: hunter2\n    password: hunter2",
+    ];
+    for text in files {
+        let message = try_load(text, &[], vec![]).unwrap_err().to_string();
+        assert!(message.starts_with("/etc/a.yaml:") && message.contains(": server"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    for name in ["SERVER", "SERVER__BASIC", "SERVER__HEADERS"] {
+        for value in ["hunter2", "A: [hunter2]", "{A: [hunter2"] {
+            let variable = format!("PILOTLIGHT_{name}");
+            let message = try_load("", &[(&variable, value)], vec![]).unwrap_err().to_string();
+            assert!(message.starts_with(&variable) && !message.contains("hunter2"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_both_halves_is_checked_by_either() {
+    let load_both = |text: &str| {
+        let sources = sources(text, &[], vec![]).unwrap();
+        load::<Storage, Agent>(&sources, true)
+            .and_then(|storage| {
+                Ok((storage.config, load::<Agent, Storage>(&sources, true)?.config))
+            })
+            .map_err(|error| error.to_string())
+    };
+    let (storage, agent) = load_both("data: /x\nlog: {level: debug}\nwindow: 5s\n").unwrap();
+    assert_eq!((storage.data.as_str(), storage.log.level), ("/x", Level::Debug));
+    assert_eq!((agent.window.as_str(), agent.log.level), ("5s", Level::Debug));
+    let check = |text: &str, expected: Expect| expected.assert_eq(&load_both(text).unwrap_err());
     check(
         "data: /x\ndate: /y\n",
-        &[],
-        vec![],
-        &expect![
-            "/etc/a.yaml:2: date: unknown field `date`, expected one of `sampling`, `server`, `window`, `log`"
+        expect!["/etc/a.yaml:2: date: neither the server nor the agent has such a setting"],
+    );
+    check(
+        "window: 5s\ndata: [1]\n",
+        expect!["/etc/a.yaml:2: data: invalid type: sequence, expected a string"],
+    );
+    check(
+        "data: /x\nsampling:\n  hz: 1\n",
+        expect![
+            "/etc/a.yaml:3: sampling.hz: unknown field `hz`, expected `frequency_hz` or `kernel`"
         ],
     );
+}
+
+#[test]
+fn the_other_halfs_keys_are_told_apart() {
+    check(
+        "window: 5s\ndata: /x\n",
+        &[],
+        vec![],
+        &expect!["/etc/a.yaml:2: data: is a setting of the server, not of the agent"],
+    );
+    check(
+        "",
+        &[("PILOTLIGHT_DATA", "/x"), ("PILOTLIGHT_LOG__LEVEL", "loud")],
+        vec![],
+        &expect![
+            "PILOTLIGHT_LOG__LEVEL: log.level: unknown variant `loud`, expected `info` or `debug`"
+        ],
+    );
+    let storage = |name, value| {
+        let sources = sources("", &[(name, value)], vec![])?;
+        load::<Storage, Agent>(&sources, false)
+    };
+    assert!(storage("PILOTLIGHT_SAMPLING__FREQUENCY_HZ", "5").is_ok());
+    expect![[r#"PILOTLIGHT_SAMPLING__FREQUENCY_HZ: sampling.frequency_hz: invalid type: string "fast", expected a whole number (a setting of the agent)"#]]
+        .assert_eq(&storage("PILOTLIGHT_SAMPLING__FREQUENCY_HZ", "fast").unwrap_err().to_string());
 }
 
 #[test]

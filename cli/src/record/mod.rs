@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use signal_hook::consts::SIGINT;
 
 use crate::arguments;
-use crate::settings;
+use crate::settings::{self, Owner};
 use crate::signals;
 
 use self::gate::{Gated, Running, exit_code};
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &arguments::Record) -> Result<ExitCode> {
         return Ok(ExitCode::from(error.exit_code()));
     }
     check_pids(&arguments.pids)?;
-    let config = settings::agent(None, arguments.frequency.flags())?;
+    let config = settings::agent(None, Owner::One, arguments.frequency.flags())?;
     crate::agent::start_log(&config)?;
     if arguments.command.is_empty() {
         record_processes(arguments, &config)?;

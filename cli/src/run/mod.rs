@@ -20,7 +20,7 @@ use serde_yaml::{Mapping, Value};
 
 use crate::arguments;
 use crate::load::Flag;
-use crate::settings;
+use crate::settings::{self, Owner};
 use crate::signals;
 
 use self::account::Account;
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &arguments::Run) -> Result<()> {
         bail!("sampling the whole machine needs root: run `sudo pilotlight run`");
     }
     let file = arguments.config.as_deref();
-    let storage = settings::server(file, arguments.storage.flags())?;
+    let storage = settings::server(file, Owner::Both, arguments.storage.flags())?;
     let listeners = server::bind(&storage.config.listen)?;
     let address = listeners.first().context("there is no address to listen at")?.local_addr()?;
     let config = agent_config(arguments, child::reachable(address))?;
@@ -65,7 +65,7 @@ fn agent_config(arguments: &arguments::Run, address: SocketAddr) -> Result<Confi
     let url = Mapping::from_iter([(Value::from("url"), Value::from(format!("http://{address}")))]);
     let mut flags = arguments.frequency.flags();
     flags.push(Flag { name: "pilotlight run", key: "server", value: Value::Mapping(url) });
-    settings::agent(arguments.config.as_deref(), flags)
+    settings::agent(arguments.config.as_deref(), Owner::Both, flags)
 }
 
 fn with_data(mut tree: Value, data: &path::Path) -> Result<String> {

@@ -132,17 +132,46 @@ impl Default for Http {
     }
 }
 
+fn check(is_right: bool, key: &'static str, what: &str) -> Result<(), Error> {
+    if is_right { Ok(()) } else { Err(Error { key, what: what.to_owned() }) }
+}
+
+/// Whether `listen` can be an address at all: that its host has one shows when it is opened.
+fn has_port(listen: &str) -> bool {
+    listen
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+impl Query {
+    fn validate(&self) -> Result<(), Error> {
+        check(self.nodes > 0, "query.nodes", "must be 1 or more")?;
+        let fits = self.max_nodes >= self.nodes;
+        if self.max_nodes == Query::default().max_nodes {
+            let what = "must not be more than query.max_nodes, which is 1048576 if it is not set";
+            return check(fits, "query.nodes", what);
+        }
+        check(
+            fits,
+            "query.max_nodes",
+            "must not be less than query.nodes, which is 8192 if it is not set",
+        )
+    }
+}
+
 impl Config {
     /// Names the first key whose value cannot work.
     pub fn validate(&self) -> Result<(), Error> {
-        let check = |is_right: bool, key: &'static str, what: &str| {
-            if is_right { Ok(()) } else { Err(Error { key, what: what.to_owned() }) }
-        };
         let limits = &self.limits;
         check(
             !self.listen.is_empty(),
             "listen",
             "is empty; write ADDRESS:PORT, as in 127.0.0.1:4040",
+        )?;
+        check(
+            has_port(&self.listen),
+            "listen",
+            "is not ADDRESS:PORT with a port up to 65535, as in 127.0.0.1:4040",
         )?;
         check(self.retention >= Span::from_seconds(60), "retention", "must be 1m or more")?;
         check(self.retention <= Span::from_days(36_500), "retention", "must be 36500d or less")?;
@@ -169,6 +198,11 @@ impl Config {
             "must be 1s or more",
         )?;
         check((1..=1 << 30).contains(&limits.body.0), "limits.body", "must be 1 to 1GiB")?;
+        // Of two keys that do not fit, the one that was set is named.
+        if limits.body > Limits::default().body && limits.bodies == Limits::default().bodies {
+            let what = "must not be more than limits.bodies, which is 256MiB if it is not set";
+            check(limits.bodies >= limits.body, "limits.body", what)?;
+        }
         check(limits.bodies >= limits.body, "limits.bodies", "must not be less than limits.body")?;
         check((1..=1 << 30).contains(&limits.profile.0), "limits.profile", "must be 1 to 1GiB")?;
         check(limits.profile_samples > 0, "limits.profile_samples", "must be 1 or more")?;
@@ -176,12 +210,7 @@ impl Config {
         check(limits.symbol.0 > 0, "limits.symbol", "must be 1 or more")?;
         check(limits.series > 0, "limits.series", "must be 1 or more")?;
         check(limits.ahead <= Span::from_days(365), "limits.ahead", "must be 365d or less")?;
-        check(self.query.nodes > 0, "query.nodes", "must be 1 or more")?;
-        check(
-            self.query.max_nodes >= self.query.nodes,
-            "query.max_nodes",
-            "must not be less than query.nodes",
-        )?;
+        self.query.validate()?;
         check(self.http.connections > 0, "http.connections", "must be 1 or more")?;
         check(
             self.http.header_timeout > Span::default(),

@@ -74,6 +74,30 @@ fn wrong_values_are_named() {
         ]],
     );
     check("listen: ''", expect!["listen: is empty; write ADDRESS:PORT, as in 127.0.0.1:4040"]);
+    for listen in ["foo", "'4040'", "127.0.0.1:99999", "'localhost:'", "':4040'"] {
+        check(
+            &format!("listen: {listen}"),
+            expect!["listen: is not ADDRESS:PORT with a port up to 65535, as in 127.0.0.1:4040"],
+        );
+    }
+    check(
+        "query: {nodes: 5000000}",
+        expect![
+            "query.nodes: must not be more than query.max_nodes, which is 1048576 if it is not set"
+        ],
+    );
+    check(
+        "query: {max_nodes: 5}",
+        expect![
+            "query.max_nodes: must not be less than query.nodes, which is 8192 if it is not set"
+        ],
+    );
+    check(
+        "limits: {body: 512MiB}",
+        expect![
+            "limits.body: must not be more than limits.bodies, which is 256MiB if it is not set"
+        ],
+    );
     check("limits: {body: 2GiB}", expect!["limits.body: must be 1 to 1GiB"]);
     check(
         "limits: {body: 1MiB, bodies: 1KiB}",

@@ -119,6 +119,11 @@ fn secrets_are_masked() {
     );
     assert_eq!(serde_json::from_str::<Secret>("\"canary\"").unwrap().expose(), "canary");
     assert_eq!(format!("{:?}", Secret::default()), "");
+    for text in ["123456", "-123456", "1234.56", "[123456]", "{\"123456\": 1}"] {
+        let error = serde_json::from_str::<Secret>(text).unwrap_err().to_string();
+        assert!(error.contains("expected text: put it in quotes"), "{error}");
+        assert!(!error.contains("1234"), "{error}");
+    }
 }
 
 #[test]
