@@ -29,15 +29,12 @@ const MAX_THREADS: usize = 4;
 
 /// Serves until it is told to stop.
 pub(crate) fn run(arguments: &arguments::Server) -> Result<()> {
-    let config = match arguments.child_of {
-        Some(parent) => {
-            confine(parent)?;
-            handed_over()?
-        }
-        None => {
-            let file = arguments.config.as_deref();
-            settings::server(file, Owner::One, arguments.storage.flags())?.config
-        }
+    let config = if let Some(parent) = arguments.child_of {
+        confine(parent)?;
+        handed_over()?
+    } else {
+        let file = arguments.config.as_deref();
+        settings::server(file, Owner::One, arguments.storage.flags())?.config
     };
     // As much of `pilotlight-server` as the kernel keeps.
     set_name(c"pilotlight-serv").context("cannot name the process")?;
