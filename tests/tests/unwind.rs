@@ -58,11 +58,10 @@ struct Build {
     name: &'static str,
     compiler: &'static str,
     flags: &'static [&'static str],
-    strip: Option<&'static str>,
 }
 
 const PLAIN: Build =
-    Build { name: "plain", compiler: "gcc", flags: &["-O2", "-fomit-frame-pointer"], strip: None };
+    Build { name: "plain", compiler: "gcc", flags: &["-O2", "-fomit-frame-pointer"] };
 
 const BUILDS: [Build; 12] = [
     PLAIN,
@@ -78,7 +77,6 @@ const BUILDS: [Build; 12] = [
         name: "musl",
         compiler: "musl-gcc",
         flags: &["-O2", "-fomit-frame-pointer", "-static"],
-        strip: None,
     },
     Build {
         name: "debug-frame",
