@@ -6,7 +6,11 @@ use serde_json::Value;
 
 /// Reads one message. A member that is null counts as absent, as protojson has it; unknown members are ignored.
 pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
-    let mut value: Value = serde_json::from_slice(body)?;
+    from_value(serde_json::from_slice(body)?)
+}
+
+/// The same from what was parsed already.
+pub fn from_value<T: DeserializeOwned>(mut value: Value) -> Result<T, serde_json::Error> {
     drop_nulls(&mut value);
     serde_json::from_value(value)
 }

@@ -42,3 +42,40 @@ pub(crate) mod querier {
         include!(concat!(env!("OUT_DIR"), "/querier.v1.serde.rs"));
     }
 }
+
+pub(crate) mod settings {
+    //! settings.*
+    pub mod v1 {
+        //! Settings of pages.
+        include!(concat!(env!("OUT_DIR"), "/settings.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/settings.v1.serde.rs"));
+    }
+}
+
+pub(crate) mod adhocprofiles {
+    //! adhocprofiles.*
+    pub mod v1 {
+        //! Uploaded profiles.
+        include!(concat!(env!("OUT_DIR"), "/adhocprofiles.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/adhocprofiles.v1.serde.rs"));
+    }
+}
+
+pub(crate) mod otlp {
+    //! otlp.*
+    #[expect(unreachable_pub, reason = "its reader lists what it gives on")]
+    pub mod v1 {
+        //! Profiles of OpenTelemetry.
+        include!(concat!(env!("OUT_DIR"), "/otlp.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/otlp.v1.serde.rs"));
+    }
+}
+
+pub(crate) mod stubs {
+    //! stubs.*
+    pub mod v1 {
+        //! Answers with nothing in them.
+        include!(concat!(env!("OUT_DIR"), "/stubs.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/stubs.v1.serde.rs"));
+    }
+}
