@@ -4,7 +4,7 @@ use crate::api::Api;
 use crate::api::error::{Code, Error};
 use crate::api::metrics::Refused;
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt as _;
@@ -14,6 +14,9 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+/// Of zstd: 8 MiB, what its command makes without `--long`.
+const MAX_WINDOW_LOG: u32 = 23;
+
 /// A body as it came, and its share of the memory.
 pub(super) struct RawBody {
     bytes: Bytes,
@@ -22,14 +25,14 @@ pub(super) struct RawBody {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
     Identity,
     Gzip,
     Zstd,
 }
 
 pub(super) async fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<RawBody, Error> {
-    let encoding = encoding(headers)?;
+    let encoding = Encoding::of(headers.get(header::CONTENT_ENCODING))?;
     let reading = collect(api, body);
     let Ok(result) = timeout(api.config.body_timeout, reading).await else {
         return Err(Error::new(Code::DeadlineExceeded, "the request's body did not come in time"));
@@ -67,16 +70,44 @@ async fn collect(api: &Api, body: Body) -> Result<(Bytes, Option<OwnedSemaphoreP
     Ok((bytes.freeze(), share))
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Error> {
-    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
-    match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(Encoding::Identity),
-        "gzip" => Ok(Encoding::Gzip),
-        "zstd" => Ok(Encoding::Zstd),
-        other => Err(Error::new(
-            Code::Unimplemented,
-            format!("unknown compression '{other}': supported encodings are gzip, zstd"),
-        )),
+impl Encoding {
+    pub(super) fn of(value: Option<&HeaderValue>) -> Result<Encoding, Error> {
+        let Some(value) = value else { return Ok(Encoding::Identity) };
+        match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Encoding::Identity),
+            "gzip" => Ok(Encoding::Gzip),
+            "zstd" => Ok(Encoding::Zstd),
+            other => Err(Error::new(
+                Code::Unimplemented,
+                format!("unknown compression '{other}': supported encodings are gzip, zstd"),
+            )),
+        }
+    }
+
+    /// At most `limit` bytes without their compression. Takes time: not for async tasks.
+    pub(super) fn plain(self, bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Error> {
+        let decoded = |result: std::io::Result<usize>, plain: Vec<u8>| match result {
+            Err(err) => Err(Error::invalid(format!("cannot decompress the request's body: {err}"))),
+            Ok(_) if plain.len() > limit => Err(Error::too_large(limit)),
+            Ok(_) => Ok(Cow::Owned(plain)),
+        };
+        let mut plain = Vec::new();
+        let take = limit as u64 + 1;
+        match self {
+            Encoding::Identity => Ok(Cow::Borrowed(bytes)),
+            Encoding::Gzip => {
+                let result = MultiGzDecoder::new(bytes).take(take).read_to_end(&mut plain);
+                decoded(result, plain)
+            }
+            Encoding::Zstd => {
+                let decoder = zstd::stream::read::Decoder::new(bytes);
+                let result = decoder.and_then(|mut decoder| {
+                    decoder.window_log_max(MAX_WINDOW_LOG)?;
+                    decoder.take(take).read_to_end(&mut plain)
+                });
+                decoded(result, plain)
+            }
+        }
     }
 }
 
@@ -87,25 +118,6 @@ impl RawBody {
 
     /// The body without its compression, in at most `limit` bytes. Takes time: not for async tasks.
     pub(super) fn plain(&self, limit: usize) -> Result<Cow<'_, [u8]>, Error> {
-        let decoded = |result: std::io::Result<usize>, plain: Vec<u8>| match result {
-            Err(err) => Err(Error::invalid(format!("cannot decompress the request's body: {err}"))),
-            Ok(_) if plain.len() > limit => Err(Error::too_large(limit)),
-            Ok(_) => Ok(Cow::Owned(plain)),
-        };
-        let mut plain = Vec::new();
-        let take = limit as u64 + 1;
-        match self.encoding {
-            Encoding::Identity => Ok(Cow::Borrowed(&self.bytes)),
-            Encoding::Gzip => {
-                let result =
-                    MultiGzDecoder::new(self.bytes.as_ref()).take(take).read_to_end(&mut plain);
-                decoded(result, plain)
-            }
-            Encoding::Zstd => {
-                let decoder = zstd::stream::read::Decoder::new(self.bytes.as_ref());
-                let result = decoder.and_then(|decoder| decoder.take(take).read_to_end(&mut plain));
-                decoded(result, plain)
-            }
-        }
+        self.encoding.plain(&self.bytes, limit)
     }
 }

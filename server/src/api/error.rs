@@ -6,7 +6,7 @@ use crate::query;
 use crate::store;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use protocol::pprof;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +62,15 @@ impl Error {
 
     pub(super) fn too_large(limit_bytes: usize) -> Error {
         let message = format!(
-            "request is larger than {limit_bytes} bytes; send less at once or raise max_body_bytes"
+            "request is larger than {limit_bytes} bytes; send less at once or raise limits.body"
         );
         Error {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             ..Error::new(Code::ResourceExhausted, message)
         }
     }
-}
 
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
+    pub(super) fn to_response(&self) -> Response {
         let body = serde_json::json!({ "code": self.code.as_str(), "message": self.message });
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
@@ -82,7 +80,6 @@ impl IntoResponse for Error {
         if matches!(self.code, Code::ResourceExhausted | Code::Unavailable) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
-        response.extensions_mut().insert(self.code);
         response
     }
 }
@@ -120,9 +117,7 @@ impl From<form::Error> for Error {
             form::Error::Pprof(pprof::Error::TooLarge { .. } | pprof::Error::TooDense { .. }) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            form::Error::Pprof(_) | form::Error::PreviousProfile => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            _ if error.is_of_body() => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::BAD_REQUEST,
         };
         Error { status, ..Error::invalid(message) }

@@ -1,7 +1,7 @@
 //! `POST /ingest`: one profile in the formats of older clients.
 
 use crate::api::connect;
-use crate::api::error::Error;
+use crate::api::error::{Code, Error};
 use crate::api::push::{Accepted, count_body};
 use crate::api::work::on_thread;
 use crate::api::{Api, body};
@@ -21,7 +21,7 @@ pub(super) async fn ingest(State(api): State<Arc<Api>>, request: Request) -> Res
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     let result = async {
-        let body = body::read(&api, &parts.headers, body).await?;
+        let body = body::read(&api, &parts.headers, body).await.map_err(slow_body)?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
         let accepted = on_thread(&api, &api.decoders, move |api| {
             let plain = body
@@ -30,7 +30,11 @@ pub(super) async fn ingest(State(api): State<Arc<Api>>, request: Request) -> Res
             api.metrics.received_profiles.inc();
             let mut accepted = Accepted::default();
             match form::read(&query, &content_type, &plain, &api.ingest, (api.clock)()) {
-                Ok(profile) => accepted.store(api, &profile),
+                Ok(profiles) => {
+                    for profile in &profiles {
+                        accepted.store(api, profile);
+                    }
+                }
                 Err(error) => accepted.refuse(api, reason(&error), Error::from(error)),
             }
             Ok(accepted)
@@ -39,7 +43,15 @@ pub(super) async fn ingest(State(api): State<Arc<Api>>, request: Request) -> Res
     };
     match result.await {
         Ok(()) => StatusCode::OK.into_response(),
-        Err(error) => connect::fail(&api, error),
+        Err(error) => connect::fail(&api, &error),
+    }
+}
+
+/// A body that does not come in time has a status of its own here.
+fn slow_body(error: Error) -> Error {
+    match error.code {
+        Code::DeadlineExceeded => Error { status: StatusCode::REQUEST_TIMEOUT, ..error },
+        _ => error,
     }
 }
 
@@ -60,7 +72,6 @@ fn query(text: &str) -> Query {
         let field = match name.as_ref() {
             "name" => &mut query.name,
             "from" => &mut query.from,
-            "until" => &mut query.until,
             "sampleRate" => &mut query.sample_rate,
             "spyName" => &mut query.spy_name,
             "format" => &mut query.format,

@@ -4,15 +4,19 @@ pub mod metrics;
 mod error;
 mod body;
 mod work;
+mod framing;
 mod connect;
 mod push;
 mod ingest;
+mod otlp;
 mod querier;
 mod render;
+mod unknown;
 mod admin;
 pub mod guard;
 
 use crate::api::metrics::Metrics;
+pub use crate::api::unknown::{is_call, unknown_call};
 use crate::ingest as ingest_stage;
 use crate::store::Store;
 use axum::Router;
@@ -74,16 +78,29 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/SelectSeries", post(querier::select_series))
         .route("/SelectMergeStacktraces", post(querier::select_merge_stacktraces))
         .route("/SelectMergeProfile", post(querier::select_merge_profile))
+        .route("/SelectMergeSpanProfile", post(querier::select_merge_span_profile))
+        .route("/AnalyzeQuery", post(querier::analyze_query))
         .route("/Diff", post(querier::diff))
         .route("/GetProfileStats", post(querier::profile_stats));
-    Router::new()
+    let without = unknown::WITHOUT
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, post(unknown::unimplemented)));
+    without
+        .route("/capabilities.v1.FeatureFlagsService/GetFeatureFlags", post(unknown::feature_flags))
+        .route("/version.v1.Version/Version", post(unknown::version))
         .route("/push.v1.PusherService/Push", post(push::push))
         .route("/ingest", post(ingest::ingest))
         .route("/pyroscope/ingest", post(ingest::ingest))
+        .route("/v1development/profiles", post(otlp::http))
+        .route(otlp::GRPC_PATH, post(otlp::grpc))
         .nest("/querier.v1.QuerierService", querier)
         .route("/pyroscope/render", get(render::render))
         .route("/pyroscope/render-diff", get(render::render_diff))
         .route("/pyroscope/label-values", get(render::label_values))
+        .route("/render", get(render::render))
+        .route("/render-diff", get(render::render_diff))
+        .route("/labels", get(render::label_names))
+        .route("/label-values", get(render::label_values))
         .route("/ready", get(admin::ready))
         .route("/metrics", get(admin::metrics))
         .with_state(api)

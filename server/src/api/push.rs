@@ -1,11 +1,11 @@
 //! `push.v1.PusherService/Push`: acknowledged when every good profile is durable.
 
-use crate::api::connect::{self, Codec};
+use crate::api::connect::Call;
 use crate::api::error::{Code, Error};
 use crate::api::metrics::Refused;
 use crate::api::work::on_thread;
 use crate::api::{Api, body};
-use crate::ingest::{NormalizedProfile, Reason, push};
+use crate::ingest::{self, NormalizedProfile, Reason, push};
 use crate::store;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -28,43 +28,24 @@ pub(super) struct Accepted {
 
 pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Some(codec) = Codec::of(&parts.headers) else { return connect::unsupported() };
+    let call = match Call::of(parts.version, &parts.headers) {
+        Ok(call) => call,
+        Err(response) => return *response,
+    };
     let result = async {
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
         let accepted = on_thread(&api, &api.decoders, move |api| {
-            let request: PushRequest = {
-                let plain = body
-                    .plain(api.config.max_body_bytes)
-                    .inspect_err(|error| count_body(api, error))?;
-                codec
-                    .decode(&plain)
-                    .inspect_err(|_| api.metrics.discard(Reason::MalformedProfile))?
-            };
-            let mut accepted = Accepted::default();
-            for result in push::read(request, &api.ingest, (api.clock)()) {
-                api.metrics.received_profiles.inc();
-                match result {
-                    Ok(profile) => accepted.store(api, &profile),
-                    Err(error) => accepted.refuse(api, error.reason(), error.into()),
-                }
-            }
-            Ok(accepted)
-        })
-        .await?;
-        accepted.finish().await
+            let request: PushRequest = call
+                .decode(&body, api.config.max_body_bytes)
+                .inspect_err(|error| count_body(api, error))?;
+            drop(body);
+            Ok(Accepted::all(api, push::read(request, &api.ingest, (api.clock)())))
+        });
+        accepted.await?.finish().await
     };
-    match result.await.and_then(|()| codec.encode(&PushResponse::default())) {
-        Ok(answer) => connect::ok(connect::compressed(answer, false), content_type(codec)),
-        Err(error) => connect::fail(&api, error),
-    }
-}
-
-fn content_type(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Proto => "application/proto",
-        Codec::Json => "application/json",
-    }
+    let result = result.await.and_then(|()| call.encode(&PushResponse::default()));
+    call.respond(&api, result)
 }
 
 pub(super) fn count_body(api: &Api, error: &Error) {
@@ -73,6 +54,21 @@ pub(super) fn count_body(api: &Api, error: &Error) {
 }
 
 impl Accepted {
+    pub(super) fn all(
+        api: &Api,
+        profiles: Vec<Result<NormalizedProfile, ingest::Error>>,
+    ) -> Accepted {
+        let mut accepted = Accepted::default();
+        for result in profiles {
+            api.metrics.received_profiles.inc();
+            match result {
+                Ok(profile) => accepted.store(api, &profile),
+                Err(error) => accepted.refuse(api, error.reason(), error.into()),
+            }
+        }
+        accepted
+    }
+
     pub(super) fn store(&mut self, api: &Api, profile: &NormalizedProfile) {
         match api.store.append(profile) {
             Ok((_, durable)) => self.waiting.push(durable),

@@ -1,16 +1,17 @@
 //! The calls of `querier.v1`.
 
-use crate::api::error::Error;
+use crate::api::error::{Code, Error};
 use crate::api::{Api, connect};
-use crate::ingest::labels;
+use crate::ingest::{labels, suffix};
+use crate::query;
 use crate::query::labels as label_query;
+use crate::query::pprof::{self, GoPgo, Shape};
 use crate::query::profile_type::ProfileType;
 use crate::query::range::Range;
 use crate::query::selector::Selector;
 use crate::query::series::{self, Aggregation, SeriesQuery};
-use crate::query::stacks::{self, StackSums};
+use crate::query::stacks::{self, Requests, StackSums};
 use crate::query::tree::Tree;
-use crate::query::{self, pprof};
 use crate::render::{diff as diff_render, dot, flame_graph, tree_bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -120,6 +121,8 @@ pub(super) struct Selection {
     pub selector: Selector,
     pub range: Range,
     call_site: Vec<String>,
+    requests: Requests,
+    pub shape: Shape,
 }
 
 impl Selection {
@@ -137,17 +140,73 @@ impl Selection {
         let selector = selector.and(labels::PROFILE_TYPE, &profile_type.id);
         let call_site = stack_selector
             .map(|selector| selector.call_site.iter().map(|frame| frame.name.clone()).collect());
+        let go_pgo = stack_selector.and_then(|selector| selector.go_pgo).map(|pgo| GoPgo {
+            keep_locations: pgo.keep_locations as usize,
+            aggregate_callees: pgo.aggregate_callees,
+        });
         Ok(Selection {
             profile_type,
             selector,
             range: Range::new(start, end)?,
             call_site: call_site.unwrap_or_default(),
+            requests: Requests::All,
+            shape: Shape { max_nodes: None, go_pgo },
         })
+    }
+
+    /// Of an old name, `my.app.cpu{tag="value"}`: its suffix says the kind of profiles.
+    pub(super) fn of_app(text: &str, range: Range) -> Result<Selection, Error> {
+        let (app, selector) = text.split_at(text.find('{').unwrap_or(text.len()));
+        let (service, prefix) = suffix::profile_type(app.trim());
+        if service.is_empty() {
+            return Err(Error::invalid("the name of an application is missing"));
+        }
+        let selector = if selector.trim().is_empty() { "{}" } else { selector };
+        let selector = Selector::parse(selector).map_err(query::Error::from)?;
+        let selector =
+            selector.and(labels::SERVICE, service).and_begins_with(labels::PROFILE_TYPE, &prefix);
+        Ok(Selection {
+            profile_type: ProfileType::parse(&format!("{prefix}:"))?,
+            selector,
+            range,
+            call_site: Vec::new(),
+            requests: Requests::All,
+            shape: Shape::default(),
+        })
+    }
+
+    /// Narrows to spans, to traces, or to neither.
+    fn of_requests(mut self, spans: &[String], traces: &[String]) -> Result<Selection, Error> {
+        self.requests = match (spans, traces) {
+            ([], []) => Requests::All,
+            (spans, []) => Requests::Spans(ids(spans, 16, "span")?.map(|id| id as u64).collect()),
+            ([], traces) => Requests::Traces(ids(traces, 32, "trace")?.collect()),
+            _ => {
+                return Err(Error::invalid(
+                    "a span selector and a trace selector exclude each other",
+                ));
+            }
+        };
+        Ok(self)
+    }
+
+    /// Profiles are whole where no limit is asked for: they may be saved, the default is for what is drawn.
+    fn truncated(mut self, api: &Api, asked: Option<i64>) -> Result<Selection, Error> {
+        if let Some(asked) = asked.filter(|asked| *asked != 0) {
+            self.shape.max_nodes = Some(max_nodes(api, Some(asked))?);
+        }
+        Ok(self)
+    }
+
+    pub(super) fn pprof(&self, api: &Api) -> Result<Profile, Error> {
+        Ok(pprof::merge(&self.stacks(api)?, &self.profile_type, &self.range, self.shape))
     }
 
     pub(super) fn stacks(&self, api: &Api) -> Result<Vec<StackSums>, Error> {
         let sources = api.store.select(self.range.start_ns(), self.range.end_ns());
-        Ok(stacks::select(&sources, &self.selector, &self.range, &self.call_site)?)
+        let mut selected = stacks::select(&sources, &self.selector, &self.range, &self.call_site)?;
+        self.requests.keep(&mut selected);
+        Ok(selected)
     }
 
     pub(super) fn series(
@@ -165,6 +224,30 @@ impl Selection {
             &SeriesQuery { selector, range, step_ms, group_by, aggregation, call_site },
         )?)
     }
+}
+
+/// Hexadecimal numbers of so many digits.
+fn ids<'a>(
+    texts: &'a [String],
+    len: usize,
+    what: &'static str,
+) -> Result<impl Iterator<Item = u128> + use<'a>, Error> {
+    let id =
+        move |text: &'a String| u128::from_str_radix(text, 16).ok().filter(|_| text.len() == len);
+    if let Some(wrong) = texts.iter().find(|text| id(text).is_none()) {
+        return Err(Error::invalid(format!(
+            "'{wrong}' is no {what} id of {len} hexadecimal digits"
+        )));
+    }
+    Ok(texts.iter().filter_map(id))
+}
+
+/// Profiles are not found by their ids.
+fn no_profile_ids(selector: &[String]) -> Result<(), Error> {
+    if selector.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Code::Unimplemented, "this server does not select profiles by id"))
 }
 
 /// 0 and nothing mean the default.
@@ -214,15 +297,20 @@ pub(super) async fn select_series(State(api): State<Arc<Api>>, request: Request)
 }
 
 fn stacktraces_selection(
+    api: &Api,
     request: &wire::SelectMergeStacktracesRequest,
 ) -> Result<Selection, Error> {
+    no_profile_ids(&request.profile_id_selector)?;
     let times = (request.start, request.end);
-    Selection::new(
+    let selection = Selection::new(
         &request.profile_type_id,
         &request.label_selector,
         times,
         request.stack_trace_selector.as_ref(),
-    )
+    )?;
+    selection
+        .of_requests(&request.span_selector, &request.trace_id_selector)?
+        .truncated(api, request.max_nodes)
 }
 
 pub(super) async fn select_merge_stacktraces(
@@ -230,23 +318,40 @@ pub(super) async fn select_merge_stacktraces(
     request: Request,
 ) -> Response {
     let answer = |api: &Api, request: wire::SelectMergeStacktracesRequest| {
-        let selection = stacktraces_selection(&request)?;
+        let selection = stacktraces_selection(api, &request)?;
         let max_nodes = max_nodes(api, request.max_nodes)?;
-        let stacks = selection.stacks(api)?;
+        let tree = || Ok::<_, Error>(Tree::new(&selection.stacks(api)?));
         let mut response = wire::SelectMergeStacktracesResponse::default();
         match request.format() {
             wire::ProfileFormat::Unspecified | wire::ProfileFormat::Flamegraph => {
-                response.flamegraph =
-                    Some(wire_graph(flame_graph::render(&Tree::new(&stacks), max_nodes)));
+                response.flamegraph = Some(wire_graph(flame_graph::render(&tree()?, max_nodes)));
             }
-            wire::ProfileFormat::Tree => response.tree = tree_bytes::render(&Tree::new(&stacks)),
-            wire::ProfileFormat::Dot => {
-                response.dot = dot::render(&Tree::new(&stacks), MAX_DOT_NODES);
-            }
+            wire::ProfileFormat::Tree => response.tree = tree_bytes::render(&tree()?, max_nodes),
+            wire::ProfileFormat::Dot => response.dot = dot::render(&tree()?, MAX_DOT_NODES),
             wire::ProfileFormat::Pprof => {
-                let profile = pprof::merge(&stacks, &selection.profile_type, &selection.range);
-                response.pprof = Some(wire::PprofProfile { profile: Some(profile) });
+                response.pprof = Some(wire::PprofProfile { profile: Some(selection.pprof(api)?) });
             }
+        }
+        Ok(response)
+    };
+    connect::query(api, request, answer).await
+}
+
+pub(super) async fn select_merge_span_profile(
+    State(api): State<Arc<Api>>,
+    request: Request,
+) -> Response {
+    let answer = |api: &Api, request: wire::SelectMergeSpanProfileRequest| {
+        let times = (request.start, request.end);
+        let selection =
+            Selection::new(&request.profile_type_id, &request.label_selector, times, None)?
+                .of_requests(&request.span_selector, &[])?;
+        let max_nodes = max_nodes(api, request.max_nodes)?;
+        let tree = Tree::new(&selection.stacks(api)?);
+        let mut response = wire::SelectMergeSpanProfileResponse::default();
+        match request.format() {
+            wire::ProfileFormat::Tree => response.tree = tree_bytes::render(&tree, max_nodes),
+            _ => response.flamegraph = Some(wire_graph(flame_graph::render(&tree, max_nodes))),
         }
         Ok(response)
     };
@@ -266,7 +371,8 @@ pub(super) async fn select_merge_profile(
     State(api): State<Arc<Api>>,
     request: Request,
 ) -> Response {
-    let answer = |api: &Api, request: wire::SelectMergeProfileRequest| -> Result<Profile, Error> {
+    let answer = |api: &Api, request: wire::SelectMergeProfileRequest| {
+        no_profile_ids(&request.profile_id_selector)?;
         let times = (request.start, request.end);
         let stack_selector = request.stack_trace_selector.as_ref();
         let selection = Selection::new(
@@ -275,9 +381,10 @@ pub(super) async fn select_merge_profile(
             times,
             stack_selector,
         )?;
-        // A profile that is saved is whole; the limit is for what is drawn.
-        max_nodes(api, request.max_nodes)?;
-        Ok(pprof::merge(&selection.stacks(api)?, &selection.profile_type, &selection.range))
+        let selection = selection
+            .of_requests(&[], &request.trace_id_selector)?
+            .truncated(api, request.max_nodes)?;
+        selection.pprof(api)
     };
     connect::query(api, request, answer).await
 }
@@ -288,7 +395,7 @@ pub(super) async fn diff(State(api): State<Arc<Api>>, request: Request) -> Respo
             return Err(Error::invalid("a diff has a left and a right side"));
         };
         let nodes = max_nodes(api, left.max_nodes)?.max(max_nodes(api, right.max_nodes)?);
-        let sides = [stacktraces_selection(&left)?, stacktraces_selection(&right)?];
+        let sides = [stacktraces_selection(api, &left)?, stacktraces_selection(api, &right)?];
         let [left, right] = sides.map(|selection| selection.stacks(api));
         let (left, right) = (Tree::new(&left?), Tree::new(&right?));
         let graph = diff_render::render(&left, &right, nodes);
@@ -313,6 +420,32 @@ pub(super) async fn profile_stats(State(api): State<Arc<Api>>, request: Request)
             data_ingested: bounds.is_some(),
             oldest_profile_time: oldest_ns / 1_000_000,
             newest_profile_time: newest_ns / 1_000_000,
+        })
+    };
+    connect::query(api, request, answer).await
+}
+
+/// What a question would look at; the page warns of large ones.
+pub(super) async fn analyze_query(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let answer = |api: &Api, request: wire::AnalyzeQueryRequest| {
+        let range = Range::new(request.start, request.end)?;
+        let selector = request.query.find('{').map_or("{}", |at| &request.query[at..]);
+        let selectors = selectors(&[selector.to_owned()])?;
+        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let n_series = label_query::sets(&segments, &selectors, &[], &range).len() as u64;
+        let scope = wire::QueryScope {
+            component_type: "store".to_owned(),
+            component_count: 1,
+            block_count: segments.len() as u64,
+            series_count: n_series,
+            ..wire::QueryScope::default()
+        };
+        Ok(wire::AnalyzeQueryResponse {
+            query_scopes: vec![scope],
+            query_impact: Some(wire::QueryImpact {
+                total_queried_series: n_series,
+                ..wire::QueryImpact::default()
+            }),
         })
     };
     connect::query(api, request, answer).await

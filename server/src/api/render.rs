@@ -10,28 +10,36 @@ use crate::query::range::Range;
 use crate::query::series::Aggregation;
 use crate::query::tree::Tree;
 use crate::render::flamebearer::{self, Timeline};
-use crate::render::{diff, dot, flame_graph};
+use crate::render::{diff, dot, flame_graph, folded, speedscope};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
+use protocol::pprof::encode;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use url::form_urlencoded;
 
 const MAX_DOT_NODES: usize = 200;
+const TEXT: &str = "text/plain; charset=utf-8";
 const HOUR_NS: i64 = 3_600 * 1_000_000_000;
 
-struct Parameters(Vec<(String, String)>);
+struct Parameters {
+    pairs: Vec<(String, String)>,
+    takes_apps: bool,
+}
 
 impl Parameters {
     fn new(parts: &Parts) -> Parameters {
         let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        Parameters(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        Parameters {
+            pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
+            takes_apps: !parts.uri.path().starts_with("/pyroscope/"),
+        }
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
     /// Milliseconds. Without the parameter the last hour is meant; 0 is no time.
@@ -46,9 +54,15 @@ impl Parameters {
         Ok(Range::new(time_ms(from, now_ns - HOUR_NS)?, time_ms(until, now_ns)?)?)
     }
 
-    /// `<profile type>{<selector>}`.
+    /// `<profile type>{<selector>}`, or on the routes of the first line of servers an app's name in place of the type.
     fn selection(&self, query: &str, range: Range) -> Result<Selection, Error> {
         let text = self.get(query).unwrap_or_default();
+        if self.takes_apps {
+            let text = if text.is_empty() { self.get("name").unwrap_or_default() } else { text };
+            if !text.split('{').next().unwrap_or_default().contains(':') {
+                return Selection::of_app(text, range);
+            }
+        }
         let Some((profile_type, selector)) = text.split_once('{') else {
             return Err(Error::invalid(format!(
                 "parameter '{query}' is not of the form <profile type>{{<selector>}}"
@@ -84,7 +98,7 @@ async fn answer(
     api.metrics.queries.inc();
     match result {
         Ok((body, content_type)) => connect::ok(body, content_type),
-        Err(error) => connect::fail(&api, error),
+        Err(error) => connect::fail(&api, &error),
     }
 }
 
@@ -100,11 +114,16 @@ pub(super) async fn render(State(api): State<Arc<Api>>, request: Request) -> Res
         let selection = parameters.selection("query", range)?;
         let max_nodes = parameters.max_nodes(api)?;
         let tree = Tree::new(&selection.stacks(api)?);
-        if parameters.get("format") == Some("dot") {
-            return Ok((
-                dot::render(&tree, MAX_DOT_NODES).into_bytes(),
-                "text/plain; charset=utf-8",
-            ));
+        match parameters.get("format") {
+            Some("dot") => return Ok((dot::render(&tree, MAX_DOT_NODES).into_bytes(), TEXT)),
+            Some("collapsed" | "folded") => return Ok((folded::render(&tree).into_bytes(), TEXT)),
+            Some("speedscope") => {
+                return json(&speedscope::render(&tree, &selection.profile_type));
+            }
+            Some("pprof") => {
+                return Ok((encode(&selection.pprof(api)?), "application/octet-stream"));
+            }
+            _ => {}
         }
         let graph = flame_graph::render(&tree, max_nodes);
         let (timeline, groups) = timelines(api, &selection, parameters)?;
@@ -174,6 +193,16 @@ pub(super) async fn label_values(State(api): State<Arc<Api>>, request: Request) 
         };
         let segments = api.store.select(range.start_ns(), range.end_ns());
         json(&label_query::values(&segments, label, &[], &range))
+    };
+    answer(api, request, render).await
+}
+
+/// The names of labels, as the first line of servers gives them.
+pub(super) async fn label_names(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let render = |api: &Api, parameters: &Parameters| {
+        let range = parameters.range("from", "until", (api.clock)())?;
+        let segments = api.store.select(range.start_ns(), range.end_ns());
+        json(&label_query::names(&segments, &[], &range))
     };
     answer(api, request, render).await
 }

@@ -62,8 +62,11 @@ pub struct Query {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     pub connections: usize,
+    pub connections_per_address: usize,
     pub header_timeout: Span,
     pub body_timeout: Span,
+    pub idle_timeout: Span,
+    pub write_timeout: Span,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,8 +129,28 @@ impl Default for Http {
     fn default() -> Http {
         Http {
             connections: 1_024,
+            connections_per_address: 512,
             header_timeout: Span::from_seconds(10),
-            body_timeout: Span::from_seconds(30),
+            body_timeout: Span::from_seconds(60),
+            idle_timeout: Span::from_seconds(120),
+            write_timeout: Span::from_seconds(30),
+        }
+    }
+}
+
+impl Http {
+    fn validate(&self) -> Result<(), Error> {
+        let more_than_zero = [
+            (self.connections > 0, "http.connections", "must be 1 or more"),
+            (self.connections_per_address > 0, "http.connections_per_address", "must be 1 or more"),
+            (self.header_timeout > Span::default(), "http.header_timeout", "must be more than 0s"),
+            (self.body_timeout > Span::default(), "http.body_timeout", "must be more than 0s"),
+            (self.idle_timeout > Span::default(), "http.idle_timeout", "must be more than 0s"),
+            (self.write_timeout > Span::default(), "http.write_timeout", "must be more than 0s"),
+        ];
+        match more_than_zero.into_iter().find(|(is_right, ..)| !is_right) {
+            Some((_, key, what)) => Err(Error { key, what: what.to_owned() }),
+            None => Ok(()),
         }
     }
 }
@@ -211,13 +234,7 @@ impl Config {
         check(limits.series > 0, "limits.series", "must be 1 or more")?;
         check(limits.ahead <= Span::from_days(365), "limits.ahead", "must be 365d or less")?;
         self.query.validate()?;
-        check(self.http.connections > 0, "http.connections", "must be 1 or more")?;
-        check(
-            self.http.header_timeout > Span::default(),
-            "http.header_timeout",
-            "must be more than 0s",
-        )?;
-        check(self.http.body_timeout > Span::default(), "http.body_timeout", "must be more than 0s")
+        self.http.validate()
     }
 
     pub(crate) fn store(&self) -> store::Config {

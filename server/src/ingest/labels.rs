@@ -110,6 +110,10 @@ fn check_pair(name: &str, value: &str, config: &Config) -> Result<(), Error> {
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(Error::InvalidName);
     }
+    check_lengths(name, value, config)
+}
+
+pub(super) fn check_lengths(name: &str, value: &str, config: &Config) -> Result<(), Error> {
     if name.len() > config.max_label_name_bytes {
         return Err(Error::NameTooLong { len: name.len(), limit: config.max_label_name_bytes });
     }

@@ -7,10 +7,18 @@ pub mod symbols;
 mod relabel;
 pub mod normalize;
 pub mod push;
+pub mod otlp;
 mod name;
-mod suffix;
+mod builder;
+pub mod suffix;
+mod varint;
 mod folded;
+mod trie;
+mod speedscope;
+mod jfr;
 mod multipart;
+mod cumulative;
+mod old_pprof;
 pub mod form;
 
 use crate::ingest::labels::Labels;
@@ -120,6 +128,8 @@ pub enum Error {
         "profile with labels '{labels}' has a sample with {count} labels, the limit is {limit}"
     )]
     TooManySampleLabels { labels: Labels, count: usize, limit: usize },
+    #[error("malformed profile: {what}")]
+    Otlp { what: &'static str },
     #[error(
         "profile with labels '{labels}' is outside of ingestion window (profile timestamp: {time_ns} ns, the ingestion \
          window starts at {start_ns} ns and ends at {end_ns} ns)"
@@ -136,9 +146,10 @@ impl Error {
                 source: pprof::Error::TooLarge { .. } | pprof::Error::TooDense { .. },
                 ..
             } => Reason::ProfileSize,
-            Error::NoProfiles | Error::Malformed { .. } | Error::Profile { .. } => {
-                Reason::MalformedProfile
-            }
+            Error::NoProfiles
+            | Error::Malformed { .. }
+            | Error::Otlp { .. }
+            | Error::Profile { .. } => Reason::MalformedProfile,
             Error::TooManySamples { .. } => Reason::Samples,
             Error::TooManySampleLabels { .. } => Reason::SampleLabels,
             Error::OutsideWindow { .. } => Reason::OutsideWindow,

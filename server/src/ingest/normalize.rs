@@ -8,7 +8,7 @@ use protocol::profile::{self, Profile};
 use std::collections::{BTreeMap, HashMap};
 
 pub const UNKNOWN_SERVICE: &str = "unknown_service";
-/// Labels of single samples that say which request or trace they belong to; they are no labels of the series.
+/// Labels of single samples that say which request or trace they belong to: a part of their stacks, not of the series.
 const PER_SAMPLE: [&str; 3] = ["span_id", "trace_id", "profile_id"];
 
 /// `profile` has passed `pprof::check`.
@@ -60,7 +60,6 @@ fn series_labels(client_labels: &Labels, config: &Config) -> Result<Labels, Erro
     let mut labels = client_labels.clone();
     labels.check(config).map_err(|source| Error::Labels { labels: labels.clone(), source })?;
     labels.remove(labels::SESSION);
-    labels.set_if_absent(labels::SERVICE, UNKNOWN_SERVICE);
     Ok(labels)
 }
 
@@ -100,6 +99,7 @@ fn merged(labels: &Labels, pairs: &[(&str, &str)]) -> Labels {
     for (name, value) in pairs {
         merged.set_if_absent(name, value);
     }
+    merged.set_if_absent(labels::SERVICE, UNKNOWN_SERVICE);
     merged
 }
 
@@ -150,9 +150,13 @@ impl<'a> Split<'a> {
         {
             return Ok(());
         }
-        let stack = self.symbols.stack(&sample.location_id);
+        let request = self.request(sample);
+        let stack = self.symbols.stack(&sample.location_id, request);
         let n_types = sample.value.len();
-        let pairs = self.pairs(sample);
+        let pairs = self.pairs(sample).map_err(|source| {
+            let labels = labels.clone();
+            Error::Labels { labels, source }
+        })?;
         // Each will have all the labels of the profile: the count is held before they are copied.
         let is_full = self.groups.len().saturating_mul(n_types) >= MAX_SERIES;
         if is_full && !self.groups.contains_key(&pairs) {
@@ -167,17 +171,51 @@ impl<'a> Split<'a> {
         Ok(())
     }
 
-    /// The sample's labels with a text, sorted, each name once; numeric ones are dropped.
-    fn pairs(&self, sample: &'a profile::Sample) -> Vec<(&'a str, &'a str)> {
+    /// The ids of the request that was sampled, where they are hexadecimal numbers; others nobody can ask for.
+    fn request(&self, sample: &profile::Sample) -> RequestId {
+        let label = |names: &[&str], len: usize| {
+            let mut labels = sample.label.iter();
+            let label = labels.find(|label| names.contains(&text(self.profile, label.key)))?;
+            let text = text(self.profile, label.str);
+            let id = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == len)?;
+            (id != 0).then_some(id)
+        };
+        RequestId {
+            span: label(&["span_id", "profile_id"], 16).and_then(|id| u64::try_from(id).ok()),
+            trace: label(&["trace_id"], 32),
+        }
+    }
+
+    /// The sample's labels with a text, sorted, each name once; numeric ones are dropped. Lengths are held before texts are
+    /// compared: every sample may have the same very long one.
+    fn pairs(&self, sample: &'a profile::Sample) -> Result<Vec<(&'a str, &'a str)>, labels::Error> {
         let pair =
             |label: &profile::Label| (text(self.profile, label.key), text(self.profile, label.str));
         let mut pairs: Vec<(&str, &str)> = sample.label.iter().map(pair).collect();
         pairs.retain(|(name, value)| {
             !name.is_empty() && !value.is_empty() && !PER_SAMPLE.contains(name)
         });
+        for (name, value) in &pairs {
+            labels::check_lengths(name, value, self.config)?;
+        }
         pairs.sort_unstable();
         pairs.dedup_by(|next, first| next.0 == first.0);
-        pairs
+        Ok(pairs)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct RequestId {
+    span: Option<u64>,
+    trace: Option<u128>,
+}
+
+impl RequestId {
+    /// As they stand beyond a stack's root.
+    fn marks(self) -> Vec<LocationHead> {
+        let halves = self.trace.map(|id| [(id >> 64) as u64, id as u64]);
+        let bits = self.span.into_iter().chain(halves.into_iter().flatten());
+        bits.map(LocationHead::mark).collect()
     }
 }
 
@@ -193,7 +231,8 @@ struct Collector<'a> {
     new_functions: HashMap<u64, u32>,
     new_mappings: HashMap<u64, u32>,
     new_locations: HashMap<u64, u32>,
-    new_stacks: HashMap<&'a [u64], u32>,
+    new_marks: HashMap<LocationHead, u32>,
+    new_stacks: HashMap<(&'a [u64], RequestId), u32>,
 }
 
 impl<'a> Collector<'a> {
@@ -209,6 +248,7 @@ impl<'a> Collector<'a> {
             new_functions: HashMap::new(),
             new_mappings: HashMap::new(),
             new_locations: HashMap::new(),
+            new_marks: HashMap::new(),
             new_stacks: HashMap::new(),
         }
     }
@@ -217,17 +257,26 @@ impl<'a> Collector<'a> {
         self.out
     }
 
-    fn stack(&mut self, location_ids: &'a [u64]) -> u32 {
+    fn stack(&mut self, location_ids: &'a [u64], request: RequestId) -> u32 {
         // Leaf first: what is cut off is the root's end.
         let kept = location_ids.get(..self.config.max_stack_depth).unwrap_or(location_ids);
-        if let Some(&stack) = self.new_stacks.get(kept) {
+        if let Some(&stack) = self.new_stacks.get(&(kept, request)) {
             return stack;
         }
-        let locations = kept.iter().map(|id| self.location(*id)).collect();
+        let mut locations: Vec<u32> = kept.iter().map(|id| self.location(*id)).collect();
+        locations.extend(request.marks().into_iter().map(|mark| self.mark(mark)));
         self.out.stacks.push(locations);
         let stack = last_index(&self.out.stacks);
-        self.new_stacks.insert(kept, stack);
+        self.new_stacks.insert((kept, request), stack);
         stack
+    }
+
+    fn mark(&mut self, head: LocationHead) -> u32 {
+        let out = &mut self.out.locations;
+        *self.new_marks.entry(head).or_insert_with(|| {
+            out.push(Location { head, lines: Vec::new() });
+            last_index(out)
+        })
     }
 
     fn location(&mut self, id: u64) -> u32 {
@@ -253,7 +302,8 @@ impl<'a> Collector<'a> {
         let head = LocationHead {
             mapping: self.mapping(old.mapping_id),
             address,
-            is_folded: old.is_folded,
+            // It speaks of the lines, and is a mark's where there are none.
+            is_folded: old.is_folded && !lines.is_empty(),
         };
         self.out.locations.push(Location { head, lines });
         let location = last_index(&self.out.locations);

@@ -1,6 +1,7 @@
 //! `push.v1`: series of raw pprofs -> normalized profiles, each judged alone.
 
-use crate::ingest::labels::Labels;
+use crate::ingest::labels::{self, Labels};
+use crate::ingest::normalize::UNKNOWN_SERVICE;
 use crate::ingest::{Config, Error, NormalizedProfile, normalize};
 use protocol::{pprof, push};
 
@@ -12,7 +13,9 @@ pub fn read(
 ) -> Vec<Result<NormalizedProfile, Error>> {
     let mut results = Vec::new();
     for series in request.series {
-        let labels = Labels::new(series.labels.into_iter().map(|pair| (pair.name, pair.value)));
+        let mut labels = Labels::new(series.labels.into_iter().map(|pair| (pair.name, pair.value)));
+        // Before the labels of samples are looked at, which may have one of that name.
+        labels.set_if_absent(labels::SERVICE, UNKNOWN_SERVICE);
         for sample in series.samples {
             results.push(one(&labels, &sample, config, now_ns));
         }

@@ -1,5 +1,7 @@
 //! The profile type of data that names none: from the end of the app's name, `my.app.inuse_space`.
 
+use crate::ingest::builder::{Bounds, Builder};
+
 /// The five parts of a profile type, and whether values are samples to be scaled to nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -28,6 +30,16 @@ const fn timed(name: &'static str, sample_type: &'static str) -> Kind {
 
 /// Samples that were taken at no rate cannot become time.
 pub(super) const UNSCALED: Kind = counted("process_cpu", "samples", "count");
+pub(super) const CPU: Kind = timed("process_cpu", "cpu");
+pub(super) const WALL: Kind = timed("wall", "wall");
+pub(super) const BYTES: Kind = counted("memory", "samples", "bytes");
+
+impl Kind {
+    pub(super) fn builder(self, bounds: Bounds) -> Builder {
+        let types = [(self.sample_type, self.sample_unit)];
+        Builder::new(&types, (self.period_type, self.period_unit), bounds)
+    }
+}
 
 /// The app without its suffix, and what the suffix says. A suffix that says nothing belongs to the app's name.
 pub(super) fn split(app: &str) -> (&str, Kind) {
@@ -37,15 +49,19 @@ pub(super) fn split(app: &str) -> (&str, Kind) {
     {
         return (front, kind);
     }
-    (app, timed("process_cpu", "cpu"))
+    (app, CPU)
+}
+
+/// The app of an old name, and how the ids of its profile types begin: `my.app.cpu` -> `my.app`, `process_cpu:cpu:nanoseconds:`.
+pub fn profile_type(app: &str) -> (&str, String) {
+    let (app, kind) = split(app);
+    (app, format!("{}:{}:{}:", kind.name, kind.sample_type, kind.sample_unit))
 }
 
 fn kind(suffix: &str) -> Option<Kind> {
     Some(match suffix {
-        "cpu" | "itimer" => timed("process_cpu", "cpu"),
-        "wall" | "seconds" | "milliseconds" | "microseconds" | "nanoseconds" => {
-            timed("wall", "wall")
-        }
+        "cpu" | "itimer" => CPU,
+        "wall" | "seconds" | "milliseconds" | "microseconds" | "nanoseconds" => WALL,
         "inuse_objects" => counted("memory", "inuse_objects", "count"),
         "alloc_objects" => counted("memory", "alloc_objects", "count"),
         "inuse_space" => counted("memory", "inuse_space", "bytes"),
@@ -61,7 +77,7 @@ fn kind(suffix: &str) -> Option<Kind> {
         "alloc_outside_tlab_objects" => counted("memory", "alloc_outside_tlab_objects", "count"),
         "alloc_outside_tlab_bytes" => counted("memory", "alloc_outside_tlab_bytes", "bytes"),
         "exceptions" => counted("exceptions", "samples", "count"),
-        "bytes" => counted("memory", "samples", "bytes"),
+        "bytes" => BYTES,
         _ => return None,
     })
 }

@@ -46,6 +46,19 @@ pub struct LocationHead {
     pub is_folded: bool,
 }
 
+impl LocationHead {
+    /// What stands beyond a stack's root in place of a frame: a part of the id of the request that was sampled. A stack is
+    /// another one for each request, so that nothing between here and a query needs to know of requests. Without lines, and
+    /// with a flag that says something of lines alone.
+    pub fn mark(bits: u64) -> LocationHead {
+        LocationHead { mapping: 0, address: bits, is_folded: true }
+    }
+
+    pub fn is_mark(&self) -> bool {
+        self.mapping == 0 && self.is_folded
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Line {
     pub function: u32,

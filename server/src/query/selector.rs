@@ -31,6 +31,7 @@ struct Matcher {
 #[derive(Debug, Clone)]
 enum Value {
     Text(String),
+    Prefix(String),
     Regex(Regex),
 }
 
@@ -60,12 +61,24 @@ impl Selector {
         self.matchers.iter().map(|matcher| matcher.name.as_str())
     }
 
+    /// Narrows to values of a label that begin so.
+    #[must_use]
+    pub fn and_begins_with(mut self, name: &str, prefix: &str) -> Selector {
+        self.matchers.push(Matcher {
+            name: name.to_owned(),
+            is_negated: false,
+            value: Value::Prefix(prefix.to_owned()),
+        });
+        self
+    }
+
     /// `label` gives a label's value; an absent label is an empty one.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.matchers.iter().all(|matcher| {
             let have = label(&matcher.name).unwrap_or_default();
             let is_equal = match &matcher.value {
                 Value::Text(text) => text == have,
+                Value::Prefix(prefix) => have.starts_with(prefix),
                 Value::Regex(regex) => regex.is_match(have),
             };
             is_equal != matcher.is_negated

@@ -6,6 +6,7 @@ use crate::query::selector::Selector;
 use crate::query::{Error, matching};
 use crate::store::Source;
 use crate::store::segment::{Data, Segment};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The sums of stacks, by their index in a segment: one of the head, or one that has the symbols of a block's service.
@@ -86,7 +87,7 @@ pub(super) fn begins_with(data: &Data, stack: u32, call_site: &CallSite) -> bool
         return true;
     }
     let mut wanted = call_site.iter();
-    let locations = data.symbols.stacks.at(stack).iter().rev();
+    let locations = data.symbols.frames(stack).iter().rev();
     for line in locations.flat_map(|location| data.symbols.lines(*location).iter().rev()) {
         let name = data
             .symbols
@@ -100,4 +101,33 @@ pub(super) fn begins_with(data: &Data, stack: u32, call_site: &CallSite) -> bool
         }
     }
     wanted.next().is_none()
+}
+
+/// Which requests' samples are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requests {
+    All,
+    Spans(HashSet<u64>),
+    Traces(HashSet<u128>),
+}
+
+impl Requests {
+    pub fn keep(&self, selected: &mut Vec<StackSums>) {
+        if *self == Requests::All {
+            return;
+        }
+        for StackSums { segment, sums, .. } in selected.iter_mut() {
+            let data = segment.read();
+            sums.retain(|(stack, _)| match self {
+                Requests::All => true,
+                Requests::Spans(spans) => {
+                    data.symbols.span(*stack).is_some_and(|span| spans.contains(&span))
+                }
+                Requests::Traces(traces) => {
+                    data.symbols.trace(*stack).is_some_and(|trace| traces.contains(&trace))
+                }
+            });
+        }
+        selected.retain(|one| !one.sums.is_empty());
+    }
 }

@@ -82,10 +82,22 @@ fn sums(store: &Store, step_ms: i64) -> (i64, i64, i64) {
     let selected = stacks::select(&segments, &selector("{}"), &range, &[]).expect("it is read");
     let tree = Tree::new(&selected);
     assert_eq!(tree.nodes().iter().map(|node| node.own).sum::<i64>(), tree.total());
-    let merged =
-        pprof::merge(&selected, &ProfileType::parse("a:b:c:d:e").expect("it is one"), &range);
+    let merged = pprof::merge(
+        &selected,
+        &ProfileType::parse("a:b:c:d:e").expect("it is one"),
+        &range,
+        pprof::Shape::default(),
+    );
     protocol::pprof::check(&merged).expect("the pprof is right");
     let in_pprof = merged.sample.iter().map(|sample| sample.value[0]).sum();
+    for max_nodes in [1, 2, 5] {
+        let profile_type = ProfileType::parse("a:b:c:d:e").expect("it is one");
+        let shape = pprof::Shape { max_nodes: Some(max_nodes), ..pprof::Shape::default() };
+        let small = pprof::merge(&selected, &profile_type, &range, shape);
+        protocol::pprof::check(&small).expect("the pprof is right");
+        assert_eq!(small.sample.iter().map(|sample| sample.value[0]).sum::<i64>(), in_pprof);
+        assert!(small.function.len() <= merged.function.len() + 1);
+    }
     let group_by = ["pod".to_owned()];
     let end_ms = BASE_MS + (100_000 + step_ms - 1) / step_ms * step_ms;
     let query = SeriesQuery {
@@ -214,4 +226,39 @@ fn labels_are_those_of_the_series_in_range() {
     );
     assert_eq!(labels::sets(&segments, &[], &["pod".to_owned()], &all).len(), 2);
     assert_eq!(labels::profile_types(&segments, &all)[0].id, "a:b:c:d:e");
+}
+
+#[test]
+fn a_truncated_pprof_has_the_largest_nodes() {
+    let directory = TempDir::new().unwrap();
+    let store = store(directory.path());
+    let rows = vec![(0, 0, 10), (0, 1, 2), (0, 2, 1), (1, 0, 1), (1, 1, 1)];
+    drop(store.append(&profile(&(0, 0, rows))).unwrap());
+    let range = Range { start_ms: BASE_MS, end_ms: BASE_MS };
+    let segments = store.select(range.start_ns(), range.end_ns());
+    let selected = stacks::select(&segments, &selector("{}"), &range, &[]).unwrap();
+    let shown = |max_nodes| {
+        let profile_type = ProfileType::parse("a:b:c:d:e").unwrap();
+        let shape = pprof::Shape { max_nodes, ..pprof::Shape::default() };
+        let merged = pprof::merge(&selected, &profile_type, &range, shape);
+        let name = |location: &u64| {
+            let function = merged.location[*location as usize - 1].line[0].function_id;
+            let name = merged.function[function as usize - 1].name;
+            merged.string_table[name as usize].clone()
+        };
+        let mut lines: Vec<String> = merged
+            .sample
+            .iter()
+            .map(|sample| {
+                let frames: Vec<String> = sample.location_id.iter().rev().map(name).collect();
+                format!("{} {}", frames.join(";"), sample.value[0])
+            })
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(shown(Some(2)), ["f0;f3 10", "f0;other 3", "other 2"]);
+    assert_eq!(shown(Some(1)), ["f0;other 13", "other 2"]);
+    assert_eq!(shown(Some(100)), shown(None));
+    assert_eq!(shown(None).len(), 5);
 }

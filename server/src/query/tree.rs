@@ -9,6 +9,18 @@ use std::collections::HashMap;
 /// Names the frame whose name was lost with a damaged record, or was never there.
 const NAMELESS: &str = "[unknown]";
 const NONE: u32 = u32::MAX;
+/// Names what is too small to be shown, together.
+pub const OTHER: &str = "other";
+
+/// The smallest total that is still drawn when `max_nodes` bars are: 0 where all of them fit.
+pub fn smallest_drawn(mut totals: Vec<i64>, max_nodes: i64) -> i64 {
+    let Ok(max_nodes) = usize::try_from(max_nodes) else { return 0 };
+    if max_nodes < 1 || totals.len() <= max_nodes {
+        return 0;
+    }
+    let (_, smallest, _) = totals.select_nth_unstable_by(max_nodes - 1, |a, b| b.cmp(a));
+    *smallest
+}
 
 #[derive(Default)]
 pub struct Tree {
@@ -96,7 +108,7 @@ impl Tree {
         // Stacks of blocks are sorted: most frames are those of the stack before.
         let mut path: Vec<(u32, u32)> = Vec::new();
         for (stack, value) in sums {
-            let locations = data.symbols.stacks.at(*stack);
+            let locations = data.symbols.frames(*stack);
             let is_same = |((before, _), location): &(&(u32, u32), &u32)| before == *location;
             let n_shared = path.iter().zip(locations.iter().rev()).take_while(is_same).count();
             path.truncate(n_shared);

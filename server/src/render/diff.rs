@@ -1,7 +1,7 @@
 //! Two trees -> levels of bars, each seven numbers: offset, total and own value of the left, the same of the right, name.
 
-use crate::query::tree::Tree;
-use crate::render::flame_graph::{Names, OTHER, ROOT, smallest_drawn};
+use crate::query::tree::{OTHER, Tree, smallest_drawn};
+use crate::render::flame_graph::{Names, ROOT};
 use std::cmp::Ordering;
 
 #[derive(Debug, Default, PartialEq, Eq)]

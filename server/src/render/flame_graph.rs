@@ -1,10 +1,9 @@
 //! A tree -> levels of bars, each four numbers: offset from the end of the bar before, total, own value, name.
 
-use crate::query::tree::Tree;
+use crate::query::tree::{OTHER, Tree, smallest_drawn};
 use std::collections::HashMap;
 
 pub const ROOT: &str = "total";
-pub const OTHER: &str = "other";
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FlameGraph {
@@ -28,16 +27,6 @@ impl<'a> Names<'a> {
             self.names.len() as i64 - 1
         })
     }
-}
-
-/// The smallest total that is still drawn when `max_nodes` bars are: 0 where all of them fit.
-pub(super) fn smallest_drawn(mut totals: Vec<i64>, max_nodes: i64) -> i64 {
-    let Ok(max_nodes) = usize::try_from(max_nodes) else { return 0 };
-    if max_nodes < 1 || totals.len() <= max_nodes {
-        return 0;
-    }
-    let (_, smallest, _) = totals.select_nth_unstable_by(max_nodes - 1, |a, b| b.cmp(a));
-    *smallest
 }
 
 /// A bar that waits to be drawn.

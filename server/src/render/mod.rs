@@ -5,6 +5,8 @@ pub mod diff;
 pub mod tree_bytes;
 pub mod flamebearer;
 pub mod dot;
+pub mod folded;
+pub mod speedscope;
 
 #[cfg(test)]
 mod tests;

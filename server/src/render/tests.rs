@@ -76,7 +76,7 @@ fn diff_of_different_trees_has_both() {
 #[test]
 fn tree_bytes_are_preorder() {
     assert_eq!(
-        tree_bytes::render(&tree(&[("a;b", 1), ("a", 300), ("c", 2)])),
+        tree_bytes::render(&tree(&[("a;b", 1), ("a", 300), ("c", 2)]), 0),
         b"\x00\x00\x02\x01a\xac\x02\x01\x01b\x01\x00\x01c\x02\x00"
     );
 }

@@ -1,20 +1,25 @@
 //! Connections of HTTP/1.1 and HTTP/2 in the clear, with bounds on their number and patience.
 
 use crate::config::Http;
+use crate::server::watch::{Answer, Limits, Progress, Request, Watched};
 use axum::Router;
+use axum::body::Body;
 use futures_util::future::select_all;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tower::{ServiceExt as _, service_fn};
 
 /// Requests under way have this long to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -36,7 +41,13 @@ pub(super) async fn serve(
     }
     let builder = builder(config);
     let slots = Arc::new(Semaphore::new(config.connections));
+    let peers = Peers::new(config.connections_per_address);
     let graceful = GracefulShutdown::new();
+    let limits = Limits {
+        head: config.header_timeout.duration(),
+        idle: config.idle_timeout.duration(),
+        write: config.write_timeout.duration(),
+    };
     let mut stop = pin!(stop);
     loop {
         let accepting = async {
@@ -47,22 +58,32 @@ pub(super) async fn serve(
             accepted = accepting => accepted,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(err) => {
                 tracing::warn!(error = %err, "cannot accept a connection");
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection =
-            graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+        let Some(seat) = peers.enter(peer.ip()) else {
+            tracing::debug!(%peer, "too many connections of one address; one is closed");
+            continue;
+        };
+        let progress = Progress::new();
+        let service = TowerToHyperService::new(service(router.clone(), progress.clone()));
+        let stream = TokioIo::new(Watched { stream, progress: progress.clone() });
+        let connection = graceful.watch(builder.serve_connection(stream, service).into_owned());
         tokio::spawn(async move {
-            if let Err(err) = connection.await {
-                tracing::debug!(error = %err, "a connection broke");
+            tokio::select! {
+                result = connection => if let Err(err) = result {
+                    tracing::debug!(error = %err, "a connection broke");
+                },
+                why = progress.expired(limits) => {
+                    tracing::debug!(%peer, why, "a connection is closed");
+                }
             }
-            drop(slot);
+            leave(slot.ok(), seat);
         });
     }
     drop(sockets);
@@ -72,12 +93,80 @@ pub(super) async fn serve(
     Ok(())
 }
 
+/// Each request and its answer are seen by the connection's watch.
+fn service(
+    router: Router,
+    progress: Progress,
+) -> impl tower::Service<
+    axum::http::Request<Incoming>,
+    Response = axum::http::Response<Answer<Body>>,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ Send {
+    service_fn(move |request: axum::http::Request<Incoming>| {
+        let under_way = Request::begin(&progress);
+        let router = router.clone();
+        async move {
+            let response = router.oneshot(request).await?;
+            Ok(response.map(|body| Answer::new(body, under_way)))
+        }
+    })
+}
+
+/// Places are given back together, after the connection's end.
+fn leave(slot: Option<OwnedSemaphorePermit>, seat: Seat) {
+    drop(slot);
+    drop(seat);
+}
+
+/// How many connections each address has.
+#[derive(Clone)]
+struct Peers {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    limit: usize,
+}
+
+struct Seat {
+    peers: Peers,
+    address: IpAddr,
+}
+
+impl Peers {
+    fn new(limit: usize) -> Peers {
+        Peers { counts: Arc::default(), limit }
+    }
+
+    fn enter(&self, address: IpAddr) -> Option<Seat> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_insert(0);
+        if *count >= self.limit {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { peers: self.clone(), address })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
 fn builder(config: &Http) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout.duration())
+        // It would hold between requests too; the watch tells the two apart.
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEADER_BYTES);
     builder
         .http2()
@@ -89,15 +178,15 @@ fn builder(config: &Http) -> Builder<TokioExecutor> {
     builder
 }
 
-async fn accept(sockets: &[tokio::net::TcpListener]) -> io::Result<TcpStream> {
+async fn accept(sockets: &[tokio::net::TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     if sockets.is_empty() {
         return std::future::pending().await;
     }
     let accepting = sockets.iter().map(|socket| Box::pin(socket.accept()));
-    let ((stream, _), _, _) = match select_all(accepting).await {
+    let ((stream, peer), _, _) = match select_all(accepting).await {
         (Ok(accepted), index, rest) => (accepted, index, rest),
         (Err(err), _, _) => return Err(err),
     };
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok((stream, peer))
 }

@@ -1,12 +1,14 @@
 //! Both roads on one page: requests -> ingest -> store, and store -> query -> render -> answers.
 
 mod listen;
+mod watch;
 mod connections;
 
 use crate::api::{self, Api, guard};
 use crate::config::{self, Config};
 use crate::store::{self, Store};
 use crate::ui;
+use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
@@ -54,7 +56,7 @@ pub async fn run(
         .all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()));
     let api =
         Arc::new(Api::new(Arc::clone(&store), config.api(), config.ingest(), now_ns, registry));
-    let mut router = api::router(api).fallback(ui::serve).layer(map_response(with_headers));
+    let mut router = api::router(api).fallback(other).layer(map_response(with_headers));
     if is_local {
         router = router.layer(from_fn(guard::local_only));
     }
@@ -67,6 +69,14 @@ pub async fn run(
     let closing = spawn_blocking(move || store.close());
     closing.await.expect("closing the store does not panic");
     Ok(())
+}
+
+/// What is no route of the API is a page, but for calls, whose clients expect an answer in their protocol.
+async fn other(request: Request) -> Response {
+    if api::is_call(request.uri().path()) {
+        return api::unknown_call(&request);
+    }
+    ui::serve(&request)
 }
 
 fn now_ns() -> i64 {

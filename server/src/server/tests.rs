@@ -137,3 +137,107 @@ fn a_wrong_configuration_is_named() {
     check(|config| config.data = "".into(), "no data directory is given");
     check(|_| {}, "cannot create data directory /proc/none: ");
 }
+
+#[test]
+fn calls_of_what_there_is_not_are_answered_in_their_protocol() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |_| {});
+    let call = |path: &str| {
+        running.exchange(&format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        ))
+    };
+    let unknown = call("/querier.v1.QuerierService/Nope");
+    assert!(
+        unknown.starts_with("HTTP/1.1 404") && unknown.contains("\"code\":\"unimplemented\""),
+        "{unknown}"
+    );
+    let without = call("/vcs.v1.VCSService/GithubApp");
+    assert!(
+        without.starts_with("HTTP/1.1 501") && without.contains("\"code\":\"unimplemented\""),
+        "{without}"
+    );
+    assert!(call("/version.v1.Version/Version").ends_with("{\"QuerierAPI\":\"1\"}"));
+    assert!(call("/capabilities.v1.FeatureFlagsService/GetFeatureFlags").ends_with("{}"));
+    assert!(
+        running.get("/nothing.v1.Service/Call", "host: localhost\r\n").starts_with("HTTP/1.1 405")
+    );
+    assert!(running.get("/assets/nothing.js", "host: localhost\r\n").starts_with("HTTP/1.1 404"));
+    running.stop().unwrap();
+}
+
+/// How long the server keeps a connection to which `talk` was all that came.
+fn kept(running: &Running, talk: &str) -> Duration {
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(talk.as_bytes()).unwrap();
+    let began = Instant::now();
+    let mut answer = Vec::new();
+    // A reset is an end as well.
+    stream.read_to_end(&mut answer).ok();
+    began.elapsed()
+}
+
+fn span(text: &str) -> crate::config::Http {
+    let mut http = crate::config::Http::default();
+    let value = |text: &str| serde_yaml::from_str(text).unwrap();
+    (http.header_timeout, http.idle_timeout, http.write_timeout) =
+        (value("300ms"), value(text), value("500ms"));
+    http
+}
+
+#[test]
+fn slow_clients_lose_their_connection() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |config| config.http = span("1500ms"));
+    let (head, idle) = (Duration::from_millis(250), Duration::from_millis(1_400));
+    for talk in ["", "GET / HTTP/1.1\r\nhost: loc", "POST /ingest HTTP/1.1\r\na: b\r\n"] {
+        let time = kept(&running, talk);
+        assert!(time > head && time < idle, "{talk:?}: {time:?}");
+    }
+    // Between requests there is more time than for the headers of one.
+    let time = kept(&running, "GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert!(time > idle && time < Duration::from_secs(10), "{time:?}");
+    // The preface and settings of HTTP/2, and nothing else.
+    let time = kept(&running, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    assert!(time > idle && time < Duration::from_secs(10), "{time:?}");
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_its_connection() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |config| config.http = span("60s"));
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1_000);
+    let began = Instant::now();
+    // Its answers fill every buffer on the way; then the server ends it.
+    while stream.write_all(request.as_bytes()).is_ok() {
+        assert!(began.elapsed() < Duration::from_mins(1), "it is still connected");
+    }
+    assert!(running.get("/ready", "host: localhost\r\n").starts_with("HTTP/1.1 200 OK"));
+    running.stop().unwrap();
+}
+
+#[test]
+fn one_address_cannot_take_all_connections() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |config| config.http.connections_per_address = 2);
+    let open = || TcpStream::connect(running.address).unwrap();
+    let ask = |mut stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = [0; 12];
+        let request = b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        stream.write_all(request).and_then(|()| stream.read_exact(&mut answer)).is_ok()
+    };
+    let (first, second, third) = (open(), open(), open());
+    assert!(ask(&first) && ask(&second) && !ask(&third));
+    drop(first);
+    let again = || {
+        std::thread::sleep(Duration::from_millis(20));
+        ask(&open())
+    };
+    assert!((0..100).any(|_| again()), "the place of a closed connection is free");
+    running.stop().unwrap();
+}

@@ -15,6 +15,7 @@ pub(super) struct Metrics {
     pub duplicates: Counter,
     pub commits: Counter,
     pub commit_errors: Counter,
+    pub disk_full: Counter,
     pub written_bytes: Counter,
     pub pending_bytes: Gauge,
     pub segments: Gauge,
@@ -129,6 +130,11 @@ impl Metrics {
             "commit_errors",
             "Groups that could not be written",
             metrics.commit_errors.clone(),
+        );
+        registry.register(
+            "disk_full_errors",
+            "Groups that found no space left on the disk",
+            metrics.disk_full.clone(),
         );
         registry.register(
             "written_bytes",

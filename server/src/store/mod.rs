@@ -84,7 +84,7 @@ pub enum Error {
         "{path} has format version {found}, this pilotlight reads up to {supported}: it was written by a newer one; start that one, or choose another directory with --data"
     )]
     NewerFormat { path: PathBuf, found: u16, supported: u16 },
-    #[error("cannot write to the log: {0}; the profile is not stored")]
+    #[error("cannot write to the log: {0}; the profile is not stored, send it again")]
     NotDurable(Arc<str>),
     #[error("too many profiles wait for the disk; try again later")]
     Busy,

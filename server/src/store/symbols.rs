@@ -155,6 +155,42 @@ impl Symbols {
         self.locations.get(location).map_or(&[], |(_, lines)| self.lines.at(*lines))
     }
 
+    /// The locations of a stack, leaf first.
+    pub fn frames(&self, stack: u32) -> &[u32] {
+        self.split(stack).0
+    }
+
+    /// The span that a stack was sampled in.
+    pub fn span(&self, stack: u32) -> Option<u64> {
+        match self.split(stack).1 {
+            [span] | [span, _, _] => self.mark(*span),
+            _ => None,
+        }
+    }
+
+    /// The trace that a stack was sampled in.
+    pub fn trace(&self, stack: u32) -> Option<u128> {
+        match self.split(stack).1 {
+            [.., high, low] => {
+                Some(u128::from(self.mark(*high)?) << 64 | u128::from(self.mark(*low)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Frames, and the marks beyond the root: a span, the two halves of a trace, or all three.
+    fn split(&self, stack: u32) -> (&[u32], &[u32]) {
+        let stack = self.stacks.at(stack);
+        let n_marks =
+            stack.iter().rev().take_while(|location| self.mark(**location).is_some()).count();
+        stack.split_at(stack.len() - n_marks)
+    }
+
+    fn mark(&self, location: u32) -> Option<u64> {
+        let (head, lines) = self.locations.get(location)?;
+        (head.is_mark() && self.lines.at(*lines).is_empty()).then_some(head.address)
+    }
+
     pub fn find_string(&self, text: &str) -> Option<u32> {
         self.strings.find(text.as_bytes())
     }

@@ -30,7 +30,7 @@ struct File {
     content_type: &'static str,
 }
 
-pub async fn serve(request: Request) -> Response {
+pub fn serve(request: &Request) -> Response {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }

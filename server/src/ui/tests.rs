@@ -8,7 +8,7 @@ async fn get(path: &str, headers: &[(&'static str, &str)]) -> (StatusCode, Heade
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = serve(request.body(Body::empty()).unwrap()).await;
+    let response = serve(&request.body(Body::empty()).unwrap());
     let (parts, body) = response.into_parts();
     (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
 }

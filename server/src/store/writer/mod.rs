@@ -218,6 +218,9 @@ impl Writer {
             });
             self.go_on_with(next);
         }
+        if err.kind() == io::ErrorKind::StorageFull {
+            shared.metrics.disk_full.inc();
+        }
         answer(waiters, &Err(Error::NotDurable(err.to_string().into())));
     }
 }

@@ -1,5 +1,7 @@
 //! Sums by stack -> one pprof, with functions, lines, mappings and inlined frames as they were pushed.
 
+mod truncate;
+
 use crate::ingest::symbols::{Function, Line, LocationHead, Mapping};
 use crate::query::profile_type::ProfileType;
 use crate::query::range::Range;
@@ -9,10 +11,28 @@ use foldhash::fast::RandomState;
 use protocol::profile;
 use std::collections::HashMap;
 
+/// What is left of stacks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shape {
+    /// What is below the largest nodes of the call tree becomes one frame, as in a flame graph.
+    pub max_nodes: Option<i64>,
+    pub go_pgo: Option<GoPgo>,
+}
+
+/// What a compiler of Go wants to know.
+#[derive(Debug, Clone, Copy)]
+pub struct GoPgo {
+    /// Frames from the leaf on; 0 for all.
+    pub keep_locations: usize,
+    /// The leaf's line says nothing.
+    pub aggregate_callees: bool,
+}
+
 pub fn merge(
     selected: &[StackSums],
     profile_type: &ProfileType,
     range: &Range,
+    shape: Shape,
 ) -> profile::Profile {
     let mut symbols = Symbols::default();
     // The first string of a pprof is empty.
@@ -22,12 +42,15 @@ pub fn merge(
     for segment_sums in selected {
         period = segment_sums.period.max(period);
         let data = segment_sums.segment.read();
-        let mut merger =
-            Merger { from: &data.symbols, to: &mut symbols, locations: HashMap::default() };
+        let mut merger = Merger::new(&data.symbols, &mut symbols);
         for (stack, value) in &segment_sums.sums {
-            let sum = sums.entry(merger.stack(*stack)).or_insert(0);
+            let stack = merger.stack(*stack, shape.go_pgo);
+            let sum = sums.entry(stack).or_insert(0);
             *sum = sum.saturating_add(*value);
         }
+    }
+    if let Some(max_nodes) = shape.max_nodes {
+        (symbols, sums) = truncate::largest(symbols, sums, max_nodes);
     }
     let value_type = profile::ValueType {
         r#type: i64::from(symbols.intern_string(&profile_type.sample_type)),
@@ -75,12 +98,27 @@ struct Merger<'a> {
     locations: HashMap<u32, u32, RandomState>,
 }
 
-impl Merger<'_> {
-    fn stack(&mut self, stack: u32) -> u32 {
+impl<'a> Merger<'a> {
+    fn new(from: &'a Symbols, to: &'a mut Symbols) -> Merger<'a> {
+        Merger { from, to, locations: HashMap::default() }
+    }
+
+    fn stack(&mut self, stack: u32, go_pgo: Option<GoPgo>) -> u32 {
         let from = self.from;
-        let locations: Vec<u32> =
-            from.stacks.at(stack).iter().map(|location| self.location(*location)).collect();
-        self.to.intern_stack(&locations)
+        let mut locations = from.frames(stack);
+        let mut leaf_without_line = false;
+        if let Some(pgo) = go_pgo {
+            if pgo.keep_locations > 0 {
+                locations = locations.get(..pgo.keep_locations).unwrap_or(locations);
+            }
+            leaf_without_line = pgo.aggregate_callees;
+        }
+        let mut merged: Vec<u32> =
+            locations.iter().map(|location| self.location(*location)).collect();
+        if let Some(leaf) = merged.first_mut().filter(|_| leaf_without_line) {
+            *leaf = without_lines(self.to, *leaf);
+        }
+        self.to.intern_stack(&merged)
     }
 
     fn location(&mut self, location: u32) -> u32 {
@@ -125,6 +163,14 @@ impl Merger<'_> {
     fn string(&mut self, string: u32) -> u32 {
         self.to.intern_string(self.from.string(string))
     }
+}
+
+/// The same location whose lines are those of no place in their functions.
+fn without_lines(symbols: &mut Symbols, location: u32) -> u32 {
+    let (head, _) = symbols.locations.get(location).copied().unwrap_or_default();
+    let lines: Vec<Line> =
+        symbols.lines(location).iter().map(|line| Line { line: 0, column: 0, ..*line }).collect();
+    symbols.intern_location(head, &lines)
 }
 
 fn samples(symbols: &Symbols, sums: HashMap<u32, i64, RandomState>) -> Vec<profile::Sample> {
