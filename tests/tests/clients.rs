@@ -1,4 +1,4 @@
-//! Programs that others wrote agree with us: the protocol's generated Go code on both sides, and the Python SDK.
+//! Programs that others wrote agree with us: the protocols' generated Go code on both sides, and SDKs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn the_generated_go_client_finds_the_same_sum_in_every_answer() -> Result<()> {
     let ours = server.stacks("{service_name=\"workload-split\"}", from)?.total();
     ensure!(ours as f64 > least, "only {ours} ns of the workload were stored");
     let mut answers = Vec::new();
-    for codec in ["proto", "json"] {
+    for codec in ["proto", "json", "grpc", "grpc-web"] {
         let mut query = command(&clients);
         query.args(["query", &server.url(), "{service_name=\"workload-split\"}"]);
         // A series has whole steps only: the last must end inside of the range.
@@ -53,7 +53,7 @@ fn the_generated_go_client_finds_the_same_sum_in_every_answer() -> Result<()> {
         check_answer(&answer, ours).with_context(|| format!("{codec}: {answer}"))?;
         answers.push(answer);
     }
-    ensure!(answers[0] == answers[1], "proto and JSON differ");
+    ensure!(answers.iter().all(|answer| *answer == answers[0]), "the protocols differ");
     Ok(())
 }
 
@@ -169,5 +169,66 @@ fn the_python_sdk_pushes_to_our_server() -> Result<()> {
     let percent = stacks.percent("hot_python_function");
     ensure!(percent > 80.0, "hot_python_function has {percent} %\n{}", stacks.shown());
     ensure!(stacks.total() > 2_000_000_000, "only {} ns were stored", stacks.total());
+    Ok(())
+}
+
+/// What a client of this name has pushed: `main;work` = 5 and `main` = 2, once.
+fn check_small(server: &Server, service: &str) -> Result<()> {
+    let selector = format!("{{service_name=\"{service}\"}}");
+    let stacks = server.stacks(&selector, now_ms() - 60_000)?;
+    ensure!(stacks.total() == 7, "{service} has {}\n{}", stacks.total(), stacks.shown());
+    ensure!(stacks.percent("work") > 71.0, "{service}:\n{}", stacks.shown());
+    Ok(())
+}
+
+#[test]
+fn generated_go_clients_push_over_every_protocol() -> Result<()> {
+    let Some(go) = workload::go_compiler() else { skip!("no go") };
+    let clients = go_clients(&go)?;
+    let server = Server::start()?;
+    for protocol in ["proto", "json", "grpc", "grpc-web"] {
+        let service = format!("push-{protocol}");
+        output(command(&clients).args(["push", &server.url(), &service, protocol]))?;
+        check_small(&server, &service)?;
+    }
+    for protocol in ["proto", "json", "grpc"] {
+        let service = format!("export-{protocol}");
+        output(command(&clients).args(["export", &server.url(), &service, protocol]))?;
+        check_small(&server, &service)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_go_sdk_pushes_cpu_and_heap() -> Result<()> {
+    let Some(go) = workload::go_compiler() else { skip!("no go") };
+    let clients = go_clients(&go)?;
+    let server = Server::start()?;
+    let from = now_ms();
+    output(command(&clients).args(["sdk", &server.url(), "go.shop", "12"]))?;
+    let selector = "{service_name=\"go.shop\",color=\"blue\"}";
+    let stacks = server.wait_for_stacks(selector, from, Duration::from_secs(10))?;
+    let percent = stacks.percent("main.hotGoFunction");
+    ensure!(percent > 50.0, "hotGoFunction has {percent} %\n{}", stacks.shown());
+    let types = server.http.call_json(
+        "querier.v1.QuerierService/ProfileTypes",
+        &serde_json::json!({"start": from - 15_000, "end": now_ms() + 1_000}),
+    )?;
+    let ids: Vec<&str> = types["profileTypes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|found| found["ID"].as_str())
+        .collect();
+    for wanted in [
+        "process_cpu:samples:count:cpu:nanoseconds",
+        "process_cpu:cpu:nanoseconds:cpu:nanoseconds",
+        "memory:alloc_objects:count:space:bytes",
+        "memory:alloc_space:bytes:space:bytes",
+        "memory:inuse_objects:count:space:bytes",
+        "memory:inuse_space:bytes:space:bytes",
+    ] {
+        ensure!(ids.contains(&wanted), "{wanted} is missing: {ids:?}");
+    }
     Ok(())
 }

@@ -1,14 +1,16 @@
-// Two strangers in one program, both made of the protocol's own generated Go code:
+// Strangers in one program, made of the protocols' own generated Go code and the SDK:
 //
-//	clients query URL SELECTOR FROM_MS UNTIL_MS [proto|json]   asks a server, and compares its answers with each other
-//	clients receive ADDRESS                                     is a server that only receives; prints a line of JSON a profile
+//	clients query URL SELECTOR FROM_MS UNTIL_MS PROTOCOL   asks a server, and compares its answers with each other
+//	clients push URL SERVICE PROTOCOL                      pushes one profile; PROTOCOL is proto, json, grpc or grpc-web
+//	clients export URL SERVICE PROTOCOL                    the same by OpenTelemetry's messages: proto, json or grpc
+//	clients sdk URL SERVICE SECONDS                        profiles itself
+//	clients receive ADDRESS                                is a server that only receives; prints a line of JSON a profile
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"strconv"
 
@@ -26,10 +28,16 @@ func main() {
 	switch {
 	case len(os.Args) == 7 && os.Args[1] == "query":
 		err = query(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6])
+	case len(os.Args) == 5 && os.Args[1] == "push":
+		err = push(os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) == 5 && os.Args[1] == "export":
+		err = export(os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) == 5 && os.Args[1] == "sdk":
+		err = sdk(os.Args[2], os.Args[3], os.Args[4])
 	case len(os.Args) == 3 && os.Args[1] == "receive":
 		err = receive(os.Args[2])
 	default:
-		err = fmt.Errorf("usage: clients query URL SELECTOR FROM_MS UNTIL_MS proto|json, or: clients receive ADDRESS")
+		err = fmt.Errorf("usage: clients query|push|export|sdk|receive ARGUMENT…")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -60,11 +68,8 @@ func query(url, selector, from, until, codec string) error {
 	if err != nil {
 		return err
 	}
-	var options []connect.ClientOption
-	if codec == "json" {
-		options = append(options, connect.WithProtoJSON())
-	}
-	client := querierv1connect.NewQuerierServiceClient(http.DefaultClient, url, options...)
+	doer, options := transport(codec)
+	client := querierv1connect.NewQuerierServiceClient(doer, url, options...)
 	ctx := context.Background()
 	var out answers
 
