@@ -21,11 +21,17 @@ pub(crate) const APT_TESTS: &[&str] = &[
     "bpftool",
     "chromium",
     "curl",
+    "default-jdk-headless",
+    "dwz",
+    "g++",
+    "libc6-dbg",
     "libc6-dev",
     "linux-perf",
+    "musl-tools",
     "python3-venv",
     "unzip",
     "util-linux",
+    "xz-utils",
 ];
 /// Debian packages that boot other kernels.
 pub(crate) const APT_VM: &[&str] =

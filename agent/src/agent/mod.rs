@@ -133,7 +133,8 @@ pub fn run(
     let metrics = Metrics::register(&mut registry);
     let exporter = Exporter::spawn(&config.export()?, export::Metrics::register(&mut registry))?;
     let labeler = Labeler::new(config.label(), label::Metrics::register(&mut registry));
-    let namer = Namer::new(symbolizer(config, WINDOW_NAMING_LIMIT, &mut registry)?, labeler);
+    let naming = symbolize::Config { call_budget: WINDOW_NAMING_LIMIT, ..config.symbolize() };
+    let namer = Namer::new(symbolizer(naming, &mut registry)?, labeler);
     let quality = profile::Metrics::register(&mut registry);
     let mut sampler =
         Sampler::new(&config.kernel(), Target::All, |published| tables(config, published))?;
@@ -251,14 +252,9 @@ fn tables(config: &Config, published: UnwindTables) -> Result<Tables, Error> {
     Tables::spawn(TableThread::new(published, cache, worker)).map_err(Error::Thread)
 }
 
-fn symbolizer(
-    config: &Config,
-    call_budget: Duration,
-    registry: &mut Registry,
-) -> Result<Symbolizer, Error> {
+fn symbolizer(settings: symbolize::Config, registry: &mut Registry) -> Result<Symbolizer, Error> {
     let metrics = symbolize::Metrics::default();
     metrics.register(registry);
-    let settings = symbolize::Config { call_budget, ..config.symbolize() };
     Ok(Symbolizer::new(settings, metrics)?)
 }
 

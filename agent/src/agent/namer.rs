@@ -1,12 +1,12 @@
 //! The second half of the road, per window: symbolize -> label -> profile. Off the sampling path.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::label::{LabeledStack, Labeler};
 use crate::profile;
 use crate::stack::CountedStack;
-use crate::symbolize::Symbolizer;
+use crate::symbolize::{SampledStack, Symbolizer};
 
 /// A window as the sampler hands it over.
 #[derive(Debug)]
@@ -34,25 +34,27 @@ impl Namer {
 
     /// Names and labels the stacks of a window. Each distinct stack is named once.
     pub(super) fn name(&mut self, counted: &[CountedStack]) -> Vec<LabeledStack> {
-        let mut seen = HashSet::new();
-        let distinct: Vec<_> = counted
-            .iter()
-            .filter(|counted| seen.insert(counted.stack.id))
-            .map(|counted| Arc::clone(&counted.stack))
-            .collect();
+        let mut index_of = HashMap::new();
+        let mut distinct = Vec::new();
+        let mut indices = Vec::with_capacity(counted.len());
+        for CountedStack { stack, process, .. } in counted {
+            let sampled = SampledStack { stack: Arc::clone(stack), process: Arc::clone(process) };
+            indices.push(*index_of.entry(sampled.key()).or_insert_with(|| {
+                distinct.push(sampled);
+                distinct.len() - 1
+            }));
+        }
         let named = self.symbolizer.symbolize(&distinct);
-        let named: std::collections::HashMap<u64, _> =
-            named.into_iter().map(|(id, stack)| (id, Arc::new(stack))).collect();
+        let named: Vec<_> = named.into_iter().map(Arc::new).collect();
         self.labeler.begin_window();
         counted
             .iter()
-            .map(|counted| LabeledStack {
+            .zip(indices)
+            .map(|(counted, index)| LabeledStack {
                 labels: self.labeler.label(counted),
                 sample_type: counted.sample_type,
                 stack: Arc::clone(
-                    named
-                        .get(&counted.stack.id)
-                        .expect("the symbolizer names every stack that it is given"),
+                    named.get(index).expect("the symbolizer names every stack that it is given"),
                 ),
                 outcome: counted.stack.outcome,
                 n_samples: counted.n_samples,

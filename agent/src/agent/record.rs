@@ -16,6 +16,7 @@ use crate::export::file;
 use crate::kernel::period_ns;
 use crate::label::{self, Labeler};
 use crate::profile;
+use crate::symbolize;
 
 /// What naming the frames of a recording may take: somebody waits for it.
 const NAMING_LIMIT: Duration = Duration::from_mins(2);
@@ -93,7 +94,9 @@ fn namer(config: &Config) -> Result<Namer, Error> {
     let mut registry = Registry::default();
     let settings = label::Config { max_series: usize::MAX, ..config.label() };
     let labeler = Labeler::new(settings, label::Metrics::register(&mut registry));
-    Ok(Namer::new(super::symbolizer(config, NAMING_LIMIT, &mut registry)?, labeler))
+    let call_budget = NAMING_LIMIT;
+    let naming = symbolize::Config { call_budget, cpu_percent: None, ..config.symbolize() };
+    Ok(Namer::new(super::symbolizer(naming, &mut registry)?, labeler))
 }
 
 fn sampler_target(target: &RecordTarget) -> Target {

@@ -2,6 +2,7 @@
 
 mod duration;
 mod server;
+mod symbolize;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::export;
 use crate::kernel;
 use crate::label;
-use crate::symbolize;
+use crate::symbolize as naming;
 
 pub use self::duration::HumanDuration;
 pub use self::server::{Basic, Bearer, Server};
+pub use self::symbolize::{Debuginfod, Demangle, Symbolize};
 
 /// A setting that cannot be: `key` is its dotted path, as in `sampling.frequency_hz`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,18 +100,6 @@ pub struct Unwind {
     pub table_bytes: u64,
     /// Folder of the tables on disk; empty: none.
     pub cache_dir: PathBuf,
-}
-
-/// `symbolize`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Symbolize {
-    /// How long the worker may take for one file before it is replaced.
-    pub worker_deadline: HumanDuration,
-    /// Bound on the frames whose names are kept.
-    pub cache_frames: usize,
-    /// Bound on the debug information that is read of one file.
-    pub debug_bytes: u64,
 }
 
 /// `bpf`
@@ -203,14 +193,6 @@ impl Default for Unwind {
     }
 }
 
-impl Default for Symbolize {
-    fn default() -> Self {
-        let symbolize::Config { deadline, cache_entries, debug_bytes, .. } =
-            symbolize::Config::default();
-        Self { worker_deadline: deadline.into(), cache_frames: cache_entries, debug_bytes }
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self { level: LogLevel::Info, format: LogFormat::Text }
@@ -229,7 +211,7 @@ impl Config {
         check_range("labels.max_series", self.labels.max_series as u64, 1, 100_000)?;
         self.metrics_address()?;
         check_range("unwind.table_bytes", self.unwind.table_bytes, 1 << 20, 256 << 20)?;
-        self.validate_symbolize()?;
+        self.symbolize.validate()?;
         self.bpf.validate()
     }
 
@@ -249,13 +231,8 @@ impl Config {
     }
 
     /// Settings of the names.
-    pub fn symbolize(&self) -> symbolize::Config {
-        symbolize::Config {
-            deadline: self.symbolize.worker_deadline.get(),
-            cache_entries: self.symbolize.cache_frames,
-            debug_bytes: self.symbolize.debug_bytes,
-            ..symbolize::Config::default()
-        }
+    pub fn symbolize(&self) -> naming::Config {
+        self.symbolize.stage()
     }
 
     /// Settings of the push to the server.
@@ -283,17 +260,6 @@ impl Config {
             Error::new("metrics.listen", message)
         })?;
         Ok(Some(address))
-    }
-
-    fn validate_symbolize(&self) -> Result<(), Error> {
-        let deadline = self.symbolize.worker_deadline;
-        if deadline.get() < Duration::from_millis(100) || deadline.get() > Duration::from_mins(1) {
-            return Err(Error::new(
-                "symbolize.worker_deadline",
-                format!("{deadline} is not between 100ms and 1m"),
-            ));
-        }
-        check_range("symbolize.cache_frames", self.symbolize.cache_frames as u64, 1024, 16_777_216)
     }
 }
 

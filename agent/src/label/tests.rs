@@ -32,6 +32,8 @@ fn process(pid: u32, exe_path: Option<&str>) -> Process {
         is_kernel_thread: false,
         own_command: None,
         cgroup_file: OnceLock::new(),
+        root: None,
+        jit_dump: None,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use agent_common::mapping::Mapping;
+
 use super::executable::Executables;
-use super::{ExecutableId, Identity, Mappings, Process, scan};
+use super::{Executable, ExecutableId, Identity, Mappings, Process, Root, scan};
 
 /// Basename of this program: its processes are told apart by their command.
 const OWN_NAME: &str = "pilotlight";
@@ -26,6 +28,8 @@ pub struct Instance {
     pub(super) exe_path: Option<String>,
     pub(super) own_command: Option<String>,
     pub(super) cgroup_file: Option<String>,
+    pub(super) root: Option<Arc<Root>>,
+    pub(super) jit_dump: Option<ExecutableId>,
     /// Lists that the kernel was given, newest last, with their generations.
     pub(super) published: Vec<(u32, Arc<Mappings>)>,
     /// Samples that came without a list though one was given.
@@ -51,6 +55,8 @@ impl Instance {
             exe_path: None,
             own_command: None,
             cgroup_file: None,
+            root: None,
+            jit_dump: None,
             published: Vec::new(),
             n_unlisted: 0,
             is_sampled: false,
@@ -86,6 +92,7 @@ impl Instance {
         self.is_looked_at = true;
         let pid = self.identity.pid;
         self.cgroup_file = scan::cgroup_file(pid);
+        self.root = Root::of(pid).ok().map(Arc::new);
         if self.exe_path.is_none() {
             self.exe_path = scan::exe_path(pid);
         }
@@ -98,6 +105,18 @@ impl Instance {
                 self.mappings.list().iter().find(|mapping| mapping.executable == exe.0)
         {
             executables.open(exe, pid, mapping.start, mapping.end);
+        }
+    }
+
+    /// A mapping is there: notes it if it is the mark that jitdumps are found by, and opens the dump.
+    pub(super) fn note_jit_dump(&mut self, mapping: &Mapping, executables: &Executables) {
+        let id = ExecutableId(mapping.executable);
+        let is_dump = |executable: &&Arc<Executable>| {
+            executable.basename().starts_with("jit-") && executable.path.ends_with(".dump")
+        };
+        if executables.get(id).filter(is_dump).is_some() {
+            self.jit_dump = Some(id);
+            executables.open(id, self.identity.pid, mapping.start, mapping.end);
         }
     }
 
@@ -115,6 +134,8 @@ impl Instance {
             is_kernel_thread: self.is_kernel_thread,
             own_command: self.own_command.clone(),
             cgroup_file,
+            root: self.root.clone(),
+            jit_dump: self.jit_dump.and_then(|id| executables.get(id)).cloned(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod executable;
 mod mappings;
+mod root;
 mod scan;
 mod instance;
 mod table;
@@ -11,6 +12,7 @@ mod tests;
 pub use self::executable::{Executable, ExecutableId, VDSO};
 pub use self::instance::Instance;
 pub use self::mappings::Mappings;
+pub use self::root::Root;
 pub use self::table::Processes;
 
 use std::sync::Arc;
@@ -44,4 +46,8 @@ pub struct Process {
     pub own_command: Option<String>,
     /// The text of `/proc/PID/cgroup` at first sight, for the labels; unset when the process was gone.
     pub cgroup_file: OnceLock<String>,
+    /// The way to its files; `None` when the process was gone, or the agent may not look.
+    pub root: Option<Arc<Root>>,
+    /// The file in which its JIT compiler writes down what it compiles (`jit-PID.dump`), which it has mapped to say so.
+    pub jit_dump: Option<Arc<Executable>>,
 }

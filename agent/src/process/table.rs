@@ -206,7 +206,7 @@ impl Processes {
         });
         let exec_generation = self.by_pid.get(&pid).map_or(0, |old| old.identity.exec_generation);
         let identity = Identity { pid, start_time_ns: scanned.start_time_ns, exec_generation };
-        let instance = Instance {
+        let mut instance = Instance {
             parent_pid: scanned.parent_pid,
             comm: scanned.comm,
             is_kernel_thread: scanned.is_kernel_thread,
@@ -215,6 +215,9 @@ impl Processes {
             scanned_ns: now_ns,
             ..Instance::new(self.next(), identity, Arc::new(mappings))
         };
+        for mapping in Arc::clone(&instance.mappings).list() {
+            instance.note_jit_dump(mapping, &self.executables);
+        }
         self.replace(pid, instance);
     }
 
@@ -291,6 +294,9 @@ impl Processes {
         }
         let file = id.map(|id| (id, if file.inode == 0 { 0 } else { file_offset }));
         Arc::make_mut(&mut instance.mappings).map(version, start, end, file);
+        if let Some(mapping) = instance.mappings.find(start).copied() {
+            instance.note_jit_dump(&mapping, &self.executables);
+        }
         if !instance.published.is_empty() {
             self.touched.insert(pid);
         }

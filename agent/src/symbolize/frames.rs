@@ -15,6 +15,8 @@ use super::{Function, Module, SymbolizedFrame};
 pub(super) struct Entry {
     pub frame: Arc<SymbolizedFrame>,
     pub miss: Option<Miss>,
+    /// A better source may say more the next time.
+    pub is_provisional: bool,
 }
 
 /// Where code stands.
@@ -34,11 +36,15 @@ pub(super) struct Names {
 impl Names {
     /// The frame of a place where the worker found that, or why it found nothing.
     pub(super) fn entry(&mut self, place: Place<'_>, found: Result<Lookup, Miss>) -> Entry {
+        let is_provisional = matches!(found, Ok(Lookup::Provisional(_)));
         let miss = match found {
-            Ok(Lookup::Functions(functions)) if !functions.is_empty() => {
+            Ok(Lookup::Functions(functions) | Lookup::Provisional(functions))
+                if !functions.is_empty() =>
+            {
                 let functions = functions.iter().map(|function| self.function(function)).collect();
-                return Entry { frame: frame(place, functions, None), miss: None };
+                return Entry { frame: frame(place, functions, None), miss: None, is_provisional };
             }
+            Ok(Lookup::Later) => Miss::OutOfTime,
             Ok(Lookup::NoSymbols) => Miss::NoSymbols,
             Ok(Lookup::Hidden) => Miss::KernelHidden,
             Ok(_) if place.kind == FrameKind::Kernel => Miss::KernelUnknown,
@@ -46,8 +52,11 @@ impl Names {
             Err(miss) => miss,
         };
         let basename = place.module.path.rsplit('/').next().unwrap_or_default();
-        let function = unnamed(missing(basename, place.address));
-        Entry { frame: frame(place, [function].into(), Some(miss.name())), miss: Some(miss) }
+        // The addresses of JIT code mean nothing to anybody, and are others in each process.
+        let name =
+            if miss == Miss::Jit { "[jit]".into() } else { missing(basename, place.address) };
+        let frame = frame(place, [unnamed(name)].into(), Some(miss.name()));
+        Entry { frame, miss: Some(miss), is_provisional }
     }
 
     fn function(&mut self, bytes: &FunctionBytes) -> Function {
@@ -69,7 +78,17 @@ impl Names {
 /// A frame that stands for frames that the walk did not find; whoever walked has counted it.
 pub(super) fn gap(module: &Arc<Module>, text: &str, reason: &'static str) -> Entry {
     let place = Place { kind: FrameKind::Address, module, address: 0 };
-    Entry { frame: frame(place, [unnamed(format!("[{text}]"))].into(), Some(reason)), miss: None }
+    let frame = frame(place, [unnamed(format!("[{text}]"))].into(), Some(reason));
+    Entry { frame, miss: None, is_provisional: false }
+}
+
+/// A frame whose name needs no looking up.
+pub(super) fn named(place: Place<'_>, name: &str) -> Entry {
+    Entry {
+        frame: frame(place, [unnamed(name.to_owned())].into(), None),
+        miss: None,
+        is_provisional: false,
+    }
 }
 
 /// A module of that path, made safe to show.
@@ -148,7 +167,8 @@ mod tests {
                 "[kernel.kallsyms]+0x1234",
                 "kernel_hidden",
             ),
-            (FrameKind::Jit, "[jit]", Err(Miss::Jit), "[jit]+0x1234", "jit"),
+            (FrameKind::Jit, "[jit]", Err(Miss::Jit), "[jit]", "jit"),
+            (FrameKind::Native, "/bin/x", Ok(Lookup::Later), "x+0x1234", "out_of_time"),
             (
                 FrameKind::Native,
                 "[vdso]",

@@ -10,7 +10,9 @@ use super::child::{Failure, StuckWorker, WorkerProcess};
 use super::metrics::{Metrics, Miss, Restart};
 use crate::unwind::MAX_ENCODED;
 
-use super::wire::{Answer, Description, Hello, KernelText, Lookup, NoDescription, Request};
+use super::wire::{
+    Answer, Description, Hello, KernelText, Links, Lookup, NoDescription, Request, SplitPath,
+};
 
 /// Killed workers that may hang in the kernel at a time; no more are started until one of them goes.
 const MAX_STUCK: usize = 4;
@@ -28,12 +30,18 @@ pub(super) struct Reply {
     pub description: Option<Result<Description, NoDescription>>,
     /// To the kernel's symbols.
     pub kernel: Option<KernelText>,
+    /// What the file links to, and the roles of the files that the worker has for it.
+    pub links: Option<(Links, u8)>,
     /// To addresses, in the order of the request; fewer when the worker failed.
     pub lookups: Vec<Lookup>,
     /// To a file whose unwind table was asked for.
     pub table: Vec<u8>,
     /// Why there is none.
     pub no_table: Option<u8>,
+    /// Files that would say more.
+    pub wanted_split: Vec<SplitPath>,
+    /// To a file that may belong to another: what it links to, if it does.
+    pub companion_links: Option<Links>,
 }
 
 /// The worker, running or not.
@@ -156,8 +164,10 @@ fn converse(
 ) -> Result<(), Failure> {
     let expected = match request {
         Request::File { offsets, .. } => offsets.len(),
-        Request::KernelAddresses(addresses) => addresses.len(),
-        Request::Hello(_) | Request::Kernel | Request::Table => 0,
+        Request::KernelAddresses(addresses)
+        | Request::PerfMap(addresses)
+        | Request::JitDump(addresses) => addresses.len(),
+        Request::Hello(_) | Request::Kernel | Request::Table | Request::Attach { .. } => 0,
     };
     worker.send(request, file)?;
     loop {
@@ -172,6 +182,9 @@ fn converse(
             Answer::TablePart(_) => {
                 return Err(worker.broke_protocol("a table without end".to_owned()));
             }
+            Answer::Links { links, attached } => reply.links = Some((links, attached)),
+            Answer::SplitWanted(wanted) => reply.wanted_split = wanted,
+            Answer::Attached(links) => reply.companion_links = links,
             Answer::Done if reply.lookups.len() == expected => return Ok(()),
             Answer::Done | Answer::Ready { .. } | Answer::Refused { .. } => {
                 return Err(worker.broke_protocol("out of turn".to_owned()));

@@ -11,10 +11,19 @@ mod cache;
 mod backoff;
 mod frames;
 mod kernel_build_id;
+mod opener;
+mod content;
+mod quota;
+mod debug_files;
+pub mod debuginfod;
 mod child;
 mod link;
+mod known_file;
 mod symbolizer;
 mod table_worker;
+mod kernel_names;
+mod file_names;
+mod jit_names;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,8 +32,9 @@ use std::time::Duration;
 use agent_common::frame::FrameKind;
 
 pub use self::metrics::{Metrics, Miss, MissLabel, Restart, RestartLabel};
-pub use self::symbolizer::Symbolizer;
+pub use self::symbolizer::{SampledStack, Symbolizer};
 pub use self::table_worker::TableWorker;
+pub use self::wire::Demangle;
 
 /// A function at a frame's address: the frame's own one, or one that was inlined into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,8 +93,12 @@ pub struct Config {
     pub worker_resident_bytes: u64,
     /// Heap of the worker above which its allocations fail, which costs it its life and the file its names.
     pub worker_heap_bytes: u64,
-    /// Debug sections that are larger than this, uncompressed, are not read: the file's symbols are.
+    /// Debug sections that are compressed and larger than this together are not read: the file's symbols are.
     pub debug_bytes: u64,
+    /// What the worker may use of one CPU; `None` when somebody waits for the names.
+    pub cpu_percent: Option<u32>,
+    /// How C++ names are written.
+    pub demangle: Demangle,
     /// Without a sign of life for so long, the worker is killed.
     pub deadline: Duration,
     /// What all symbols of one window may take.
@@ -93,6 +107,8 @@ pub struct Config {
     pub block_time: Duration,
     /// Named frames that are kept between windows.
     pub cache_entries: usize,
+    /// Servers that debug files are fetched from.
+    pub debuginfod: debuginfod::Config,
     /// Where the kernel's symbols are.
     pub kallsyms_path: PathBuf,
     /// The kernel's symbols are read again after this, when a module or a BPF program is asked for.
@@ -107,11 +123,14 @@ impl Default for Config {
             worker_gid: 65534,
             worker_resident_bytes: 16 << 20,
             worker_heap_bytes: 512 << 20,
-            debug_bytes: 256 << 20,
+            debug_bytes: 96 << 20,
+            cpu_percent: Some(20),
+            demangle: Demangle::Full,
             deadline: Duration::from_secs(2),
             call_budget: Duration::from_secs(8),
             block_time: Duration::from_secs(30),
             cache_entries: 32 * 1024,
+            debuginfod: debuginfod::Config::default(),
             kallsyms_path: PathBuf::from("/proc/kallsyms"),
             kallsyms_age: Duration::from_mins(1),
         }
@@ -124,4 +143,7 @@ pub enum Error {
     /// The program that shall be the worker is not there.
     #[error("cannot find the symbol worker's program {path}: is /proc mounted?")]
     WorkerMissing { path: PathBuf },
+    /// Debug files cannot be fetched as configured.
+    #[error(transparent)]
+    Debuginfod(#[from] debuginfod::Error),
 }

@@ -30,6 +30,7 @@ impl TableWorker {
             resident_bytes: config.worker_resident_bytes,
             heap_bytes: config.worker_heap_bytes,
             debug_bytes: config.debug_bytes,
+            demangle: config.demangle,
         };
         Ok(Self { link: Link::new(config.worker_path, hello, DEADLINE, metrics) })
     }

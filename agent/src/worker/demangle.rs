@@ -5,21 +5,91 @@ use std::fmt::{self, Write};
 
 use cpp_demangle::{DemangleOptions, ParseOptions};
 
+use crate::symbolize::wire::Demangle as Style;
+
 /// Longest name that is given: a short mangled name can stand for an endless one.
 const MAX_LEN: usize = 4096;
 /// How deep a mangled name may be nested.
 const MAX_DEPTH: u32 = 96;
+/// Names with angle brackets that are no templates', the longer ones first.
+const OPERATORS: &[&str] = &[
+    "operator<=>",
+    "operator<<=",
+    "operator>>=",
+    "operator->*",
+    "operator<<",
+    "operator>>",
+    "operator<=",
+    "operator>=",
+    "operator->",
+    "operator<",
+    "operator>",
+];
 
-/// The readable name. Names that are not mangled stay as they are: to a demangler of types, `a` is `signed char`.
-pub(super) fn demangle(name: &str) -> Cow<'_, str> {
-    let readable = if name.starts_with("_R") || is_rust_legacy(name) {
-        demangle_rust(name)
-    } else if name.starts_with("_Z") || name.starts_with("___Z") {
-        demangle_cpp(name)
-    } else {
-        None
-    };
-    readable.map_or(Cow::Borrowed(name), Cow::Owned)
+/// Makes names readable, in the style that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demangler {
+    style: Style,
+}
+
+impl Demangler {
+    pub(super) fn new(style: Style) -> Self {
+        Self { style }
+    }
+
+    /// The readable name of what a file calls a function, in whatever bytes.
+    pub(super) fn demangle(self, name: &[u8]) -> Vec<u8> {
+        match std::str::from_utf8(name) {
+            Ok(name) if self.style != Style::None => self.readable(name).as_bytes().to_vec(),
+            _ => name.to_vec(),
+        }
+    }
+
+    /// Names that are not mangled stay as they are: to a demangler of types, `a` is `signed char`.
+    fn readable<'a>(self, name: &'a str) -> Cow<'a, str> {
+        let readable = if name.starts_with("_R") || is_rust_legacy(name) {
+            demangle_rust(name)
+        } else if name.starts_with("_Z") || name.starts_with("___Z") {
+            self.demangle_cpp(name)
+        } else {
+            None
+        };
+        readable.map_or(Cow::Borrowed(name), Cow::Owned)
+    }
+
+    fn demangle_cpp(self, name: &str) -> Option<String> {
+        let options = ParseOptions::default().recursion_limit(MAX_DEPTH);
+        let symbol = cpp_demangle::Symbol::new_with_options(name, &options).ok()?;
+        let mut capped = Capped::default();
+        let mut options = DemangleOptions::new().recursion_limit(MAX_DEPTH);
+        if self.style != Style::Full {
+            options = options.no_params().no_return_type();
+        }
+        symbol.structured_demangle(&mut capped, &options).ok()?;
+        Some(if self.style == Style::Simplified { without_templates(&capped.0) } else { capped.0 })
+    }
+}
+
+/// `std::vector<int>::at` without what stands in angle brackets; the brackets of operators stay.
+fn without_templates(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut depth = 0_u32;
+    let mut rest = name;
+    while let Some(character) = rest.chars().next() {
+        let operator = OPERATORS.iter().find(|operator| {
+            rest.starts_with(*operator) && !out.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+        });
+        let len = operator.map_or(character.len_utf8(), |operator| operator.len());
+        let (taken, left) = rest.split_at(len);
+        match taken {
+            "<" => depth = depth.saturating_add(1),
+            ">" => depth = depth.saturating_sub(1),
+            _ if depth == 0 => out.push_str(taken),
+            _ => {}
+        }
+        rest = left;
+    }
+    out
 }
 
 /// `_ZN…17h0123456789abcdefE`: Rust's older names are C++ names that end in a hash.
@@ -36,15 +106,6 @@ fn demangle_rust(name: &str) -> Option<String> {
     let mut capped = Capped::default();
     // The alternate form leaves the hash out.
     write!(capped, "{symbol:#}").ok()?;
-    Some(capped.0)
-}
-
-fn demangle_cpp(name: &str) -> Option<String> {
-    let options = ParseOptions::default().recursion_limit(MAX_DEPTH);
-    let symbol = cpp_demangle::Symbol::new_with_options(name, &options).ok()?;
-    let mut capped = Capped::default();
-    let options = DemangleOptions::new().recursion_limit(MAX_DEPTH);
-    symbol.structured_demangle(&mut capped, &options).ok()?;
     Some(capped.0)
 }
 
@@ -66,7 +127,35 @@ impl Write for Capped {
 mod tests {
     use proptest::prelude::proptest;
 
-    use super::demangle;
+    use super::{Demangler, Style};
+
+    fn demangle(name: &str) -> String {
+        in_style(Style::Full, name)
+    }
+
+    fn in_style(style: Style, name: &str) -> String {
+        String::from_utf8(Demangler::new(style).demangle(name.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn styles() {
+        let push = "_ZNSt6vectorIiSaIiEE9push_backERKi";
+        let work = "_ZN5space4workIlEET_S1_";
+        let shift = "_ZlsRSoRKSt6vectorIiSaIiEE";
+        for (style, name, expected) in [
+            (Style::Full, work, "long space::work<long>(long)"),
+            (Style::Templates, work, "space::work<long>"),
+            (Style::Simplified, work, "space::work"),
+            (Style::None, work, work),
+            (Style::Templates, push, "std::vector<int, std::allocator<int> >::push_back"),
+            (Style::Simplified, push, "std::vector::push_back"),
+            (Style::Simplified, shift, "operator<<"),
+            (Style::Simplified, "_ZN4core3fmt5write17h0123456789abcdefE", "core::fmt::write"),
+            (Style::Simplified, "main.f[...]", "main.f[...]"),
+        ] {
+            assert_eq!(in_style(style, name), expected, "{style:?} {name}");
+        }
+    }
 
     #[test]
     fn names() {

@@ -25,7 +25,7 @@ const MAX_NOTES: u64 = 64 * 1024;
 pub(super) struct Described {
     /// For the agent.
     pub description: Description,
-    /// Size of the debug sections, as if they were not compressed.
+    /// What the debug sections that are compressed take when they are expanded.
     pub debug_bytes: u64,
 }
 
@@ -87,7 +87,7 @@ where
     Ok(Described { description, debug_bytes: debug_bytes(header, endian, data).unwrap_or(0) })
 }
 
-/// Size of the debug sections when they are expanded; `None` when the sections make no sense (then there is no debug
+/// Size of the compressed debug sections when they are expanded; the others are mapped. `None` when the sections make no sense (then there is no debug
 /// information to be found either).
 fn debug_bytes<'data, Elf, R>(header: &Elf, endian: Endianness, data: R) -> Option<u64>
 where
@@ -104,9 +104,13 @@ where
         if !name.starts_with(b".debug_") && !name.starts_with(b".zdebug_") {
             continue;
         }
-        let expanded = match section.compression(endian, data) {
+        let expanded: u64 = match section.compression(endian, data) {
             Ok(Some((compression, _, _))) => compression.ch_size(endian).into(),
-            _ => section.sh_size(endian).into(),
+            // The old way of compressing, which is rare: at the most so much smaller.
+            _ if name.starts_with(b".z") => {
+                Into::<u64>::into(section.sh_size(endian)).saturating_mul(8)
+            }
+            _ => 0,
         };
         total = total.saturating_add(expanded);
     }

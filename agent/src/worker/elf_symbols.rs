@@ -1,110 +1,64 @@
-//! Offsets in open ELF files in; functions, files and lines out. Keeps parsed files for the next request, up to a bound.
+//! Addresses in one open ELF file in; functions, files and lines out, by blazesym.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer, evict};
+use blazesym::symbolize::{CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::symbolize::wire::{Detail, FunctionBytes, Lookup};
+use crate::symbolize::wire::{FunctionBytes, Lookup};
 
 use super::confine::MAX_COPY;
-use super::demangle::demangle;
+use super::image::Image;
 
-/// Files held parsed at a time.
-const MAX_HELD: usize = 32;
-
-/// Parsed files.
-pub(super) struct ElfSymbols {
-    symbolizer: Symbolizer,
-    /// The least recently used first.
-    held: Vec<Held>,
-    resident_bytes: u64,
-    page_bytes: u64,
-}
-
-/// A file that is parsed when first asked about.
-struct Held {
-    id: u32,
+/// A file that is held open: both as bytes and under a path.
+pub(super) struct Opened {
     /// Where it can be opened again as long as it is held: `/proc/self/fd/N`.
     path: PathBuf,
+    pub image: Image,
     /// Keeps the number in `path` taken.
     _file: File,
 }
 
-impl ElfSymbols {
-    /// Holds files until the process is larger than `resident_bytes`. Made before the process is confined: the size of a page
-    /// is asked for with a call that is refused later.
-    pub(super) fn new(resident_bytes: u64) -> Self {
-        // Debug files that other files name are not looked for: the worker sees the agent's file system, not the process's.
-        let symbolizer = Symbolizer::builder()
-            .enable_auto_reload(false)
-            .enable_demangling(false)
-            .set_debug_dirs(Some([] as [PathBuf; 0]))
-            .build();
-        Self {
-            symbolizer,
-            held: Vec::new(),
-            resident_bytes,
-            page_bytes: rustix::param::page_size() as u64,
-        }
-    }
-
-    /// Takes the file in, unless it is here already.
-    pub(super) fn hold(&mut self, id: u32, file: File) -> io::Result<()> {
-        if let Some(position) = self.held.iter().position(|held| held.id == id) {
-            let held = self.held.remove(position);
-            self.held.push(held);
-            return Ok(());
-        }
-        if self.held.len() >= MAX_HELD {
-            self.drop_oldest();
-        }
+impl Opened {
+    pub(super) fn new(file: File) -> io::Result<Self> {
         let file = openable(file)?;
-        self.held.push(Held { id, path: path_of(&file), _file: file });
-        Ok(())
+        Ok(Self { path: path_of(&file), image: Image::open(&file)?, _file: file })
     }
 
-    /// What stands at an offset of a file that is held.
-    pub(super) fn lookup(&self, id: u32, offset: u64, detail: Detail) -> Lookup {
-        let Some(held) = self.held.iter().rfind(|held| held.id == id) else {
-            return Lookup::NoSymbols;
-        };
-        match detail {
-            // Damaged debug information must not cost the symbols.
-            Detail::Debug => self
-                .find(held, offset, true)
-                .unwrap_or_else(|| self.lookup(id, offset, Detail::Symbols)),
-            Detail::Symbols => self.find(held, offset, false).unwrap_or(Lookup::NoSymbols),
-        }
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
+}
 
-    /// Drops files until the process is small enough.
-    pub(super) fn trim(&mut self) {
-        while !self.held.is_empty() && resident_pages() * self.page_bytes > self.resident_bytes {
-            self.drop_oldest();
-        }
-    }
+/// Debug files that other files name are handed over, not looked for: the worker sees the agent's file system, not the
+/// process's.
+pub(super) fn symbolizer() -> Symbolizer {
+    Symbolizer::builder()
+        .enable_auto_reload(false)
+        .enable_demangling(false)
+        .set_debug_dirs(Some([] as [PathBuf; 0]))
+        .build()
+}
 
-    fn find(&self, held: &Held, offset: u64, debug_syms: bool) -> Option<Lookup> {
-        let mut source = Elf::new(&held.path);
-        source.debug_syms = debug_syms;
-        match self.symbolizer.symbolize_single(&Source::Elf(source), Input::FileOffset(offset)) {
-            Ok(Symbolized::Sym(sym)) => Some(functions(&sym)),
-            Ok(Symbolized::Unknown(Reason::MissingSyms)) => Some(Lookup::NoSymbols),
-            Ok(Symbolized::Unknown(_)) => Some(Lookup::Unknown),
-            Err(_) => None,
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        let held = self.held.remove(0);
-        // Eviction of data in memory cannot fail.
-        drop(self.symbolizer.evict(&evict::Elf::new(held.path.clone()).into()));
+/// What stands at a virtual address; `None` when the file cannot be made sense of. Names are as the linker has them.
+pub(super) fn find(
+    symbolizer: &Symbolizer,
+    file: &Opened,
+    address: u64,
+    debug_syms: bool,
+) -> Option<Lookup> {
+    let mut source = Elf::new(&file.path);
+    source.debug_syms = debug_syms;
+    match symbolizer.symbolize_single(&Source::Elf(source), Input::VirtOffset(address)) {
+        Ok(Symbolized::Sym(sym)) => Some(functions(&sym)),
+        Ok(Symbolized::Unknown(Reason::MissingSyms)) => Some(Lookup::NoSymbols),
+        Ok(Symbolized::Unknown(_)) => Some(Lookup::Unknown),
+        Err(_) => None,
     }
 }
 
@@ -114,18 +68,12 @@ fn functions(sym: &Sym<'_>) -> Lookup {
     let outer = function(&sym.name, sym.code_info.as_deref());
     let inlined =
         sym.inlined.iter().rev().map(|inlined| function(&inlined.name, inlined.code_info.as_ref()));
-    let mut functions: Vec<_> = inlined.chain([outer]).collect();
-    for function in &mut functions {
-        if function.name.is_empty() {
-            function.name = b"[unnamed]".to_vec();
-        }
-    }
-    Lookup::Functions(functions)
+    Lookup::Functions(inlined.chain([outer]).collect())
 }
 
 fn function(name: &str, code: Option<&CodeInfo<'_>>) -> FunctionBytes {
     FunctionBytes {
-        name: demangle(name).as_bytes().to_vec(),
+        name: name.as_bytes().to_vec(),
         file: code.map(|code| code.to_path().as_os_str().as_bytes().to_vec()).unwrap_or_default(),
         line: code.and_then(|code| code.line).unwrap_or(0),
     }
@@ -148,10 +96,4 @@ fn openable(mut file: File) -> io::Result<File> {
     io::Seek::rewind(&mut file)?;
     io::copy(&mut io::Read::take(file, MAX_COPY), &mut copy)?;
     Ok(copy)
-}
-
-/// Resident memory of this process: the second word of `/proc/self/statm`, in pages.
-fn resident_pages() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }

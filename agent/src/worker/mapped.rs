@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::ptr::{NonNull, null_mut};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// Larger files are not looked into.
 const MAX_FILE: u64 = 2 << 30;
@@ -36,6 +36,14 @@ impl Mapped {
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping is `len` bytes long, readable, and there until `self` is dropped.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// Gives back the memory that was looked at; it is read again when it is looked at again.
+    pub(super) fn release(&self) {
+        // SAFETY: the mapping is the whole range, and a private one of a file that is never written to.
+        let released =
+            unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontNeed) };
+        debug_assert!(released.is_ok(), "the range is mapped");
     }
 }
 

@@ -3,12 +3,24 @@
 
 mod system_calls;
 mod confine;
+mod pace;
 mod describe;
 mod demangle;
-mod elf_symbols;
-mod kernel_symbols;
+mod expand;
 mod mapped;
+mod image;
+mod links;
+mod elf_symbols;
+mod go_table;
+mod dwarf;
+mod files;
+mod lines;
+mod perf_map;
+mod jit_dump;
+mod kernel_symbols;
 mod unwind_tables;
+#[cfg(test)]
+mod mutation;
 
 use std::fs::File;
 use std::io::stdin;
@@ -20,15 +32,19 @@ use rustix::net::SendFlags;
 
 use crate::symbolize::channel;
 use crate::symbolize::wire::{
-    Answer, Detail, Lookup, MAX_PACKET, Malformed, Request, put_lookup, symbols_packet,
+    Answer, Detail, Lookup, MAX_PACKET, Malformed, Request, Role, put_lookup, symbols_packet,
 };
 
+use self::demangle::Demangler;
 use self::describe::describe;
-use self::elf_symbols::ElfSymbols;
+use self::files::{Effort, Files};
 use self::kernel_symbols::KernelSymbols;
+use self::pace::Pace;
 
-/// Answers leave at the latest after this, as a sign of life.
-const FLUSH_TIME: Duration = Duration::from_millis(200);
+/// What may be spent on finding out whether a file belongs to another: reading a gigabyte for its checksum.
+const ATTACH_TIME: Duration = Duration::from_secs(2);
+/// What may be spent on the map of one process's JIT code.
+const JIT_TIME: Duration = Duration::from_secs(2);
 
 /// Why the worker ends with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +70,8 @@ pub fn run() -> Result<(), Error> {
     let Some((Request::Hello(hello), None)) = receive(socket, &mut buffer)? else {
         return Err(Error::Protocol(Malformed("no greeting")));
     };
-    let mut elf = ElfSymbols::new(hello.resident_bytes);
+    let demangler = Demangler::new(hello.demangle);
+    let files = Files::new(hello.resident_bytes, hello.debug_bytes, demangler);
     let ready = match confine::confine(hello) {
         Ok(confined) => {
             Answer::Ready { unprivileged: confined.unprivileged, filtered: confined.filtered }
@@ -65,92 +82,118 @@ pub fn run() -> Result<(), Error> {
         }
     };
     send(socket, &ready.encode())?;
-    serve(socket, &mut elf, hello.debug_bytes, &mut buffer)
-}
-
-fn serve(
-    socket: BorrowedFd<'_>,
-    elf: &mut ElfSymbols,
-    debug_bytes: u64,
-    buffer: &mut [u8],
-) -> Result<(), Error> {
-    let mut kernel = KernelSymbols::default();
-    while let Some((request, file)) = receive(socket, buffer)? {
-        match (request, file) {
-            (Request::Kernel, Some(file)) => {
-                kernel = KernelSymbols::read(&mut File::from(file));
-                send(socket, &Answer::KernelLoaded(kernel.text()).encode())?;
-            }
-            (Request::KernelAddresses(addresses), None) => {
-                answer(socket, addresses.iter().map(|address| kernel.lookup(*address)))?;
-            }
-            (Request::File { id, detail, offsets }, Some(file)) => {
-                let file = File::from(file);
-                let wanted = Wanted { id, detail, offsets: &offsets };
-                serve_file(socket, elf, debug_bytes, &wanted, file)?;
-            }
-            (Request::Table, Some(file)) => {
-                for answer in unwind_tables::answers(&File::from(file)) {
-                    send(socket, &answer.encode())?;
-                }
-            }
-            _ => return Err(Error::Protocol(Malformed("a request without its descriptor"))),
-        }
+    let mut worker = Worker { socket, files, kernel: KernelSymbols::default(), demangler };
+    while let Some((request, file)) = receive(socket, &mut buffer)? {
+        worker.serve(request, file.map(File::from))?;
         send(socket, &Answer::Done.encode())?;
     }
     Ok(())
+}
+
+struct Worker<'a> {
+    socket: BorrowedFd<'a>,
+    files: Files,
+    kernel: KernelSymbols,
+    demangler: Demangler,
 }
 
 /// A request for a file.
 struct Wanted<'a> {
     id: u32,
     detail: Detail,
+    budget: Duration,
     offsets: &'a [u64],
 }
 
-fn serve_file(
-    socket: BorrowedFd<'_>,
-    elf: &mut ElfSymbols,
-    debug_bytes: u64,
-    wanted: &Wanted<'_>,
-    file: File,
-) -> Result<(), Error> {
-    let described = describe(&file);
-    // The description leaves first: should the worker die over the symbols, the agent still has addresses and build id.
-    let (description, debug_size) = match described {
-        Ok(described) => (Ok(described.description), described.debug_bytes),
-        Err(why) => (Err(why), 0),
-    };
-    let is_described = description.is_ok();
-    send(socket, &Answer::Description(description).encode())?;
-    if !is_described {
-        return answer(socket, wanted.offsets.iter().map(|_| Lookup::NoSymbols));
-    }
-    let detail = if debug_size > debug_bytes { Detail::Symbols } else { wanted.detail };
-    match elf.hold(wanted.id, file) {
-        Ok(()) => answer(
-            socket,
-            wanted.offsets.iter().map(|offset| elf.lookup(wanted.id, *offset, detail)),
-        )?,
-        Err(_) => answer(socket, wanted.offsets.iter().map(|_| Lookup::NoSymbols))?,
-    }
-    elf.trim();
-    Ok(())
-}
-
-/// Sends lookups, many to a packet.
-fn answer(socket: BorrowedFd<'_>, lookups: impl Iterator<Item = Lookup>) -> Result<(), Error> {
-    let mut packet = symbols_packet();
-    let mut flushed = Instant::now();
-    for lookup in lookups {
-        put_lookup(&mut packet, &lookup);
-        if packet.len() >= MAX_PACKET / 2 || flushed.elapsed() > FLUSH_TIME {
-            send(socket, &packet)?;
-            packet = symbols_packet();
-            flushed = Instant::now();
+impl Worker<'_> {
+    fn serve(&mut self, request: Request, file: Option<File>) -> Result<(), Error> {
+        match (request, file) {
+            (Request::Kernel, Some(mut file)) => {
+                self.kernel = KernelSymbols::read(&mut file);
+                self.say(&Answer::KernelLoaded(self.kernel.text()))
+            }
+            (Request::KernelAddresses(addresses), None) => {
+                self.answer(addresses.iter().map(|address| self.kernel.lookup(*address)))
+            }
+            (Request::File { id, detail, budget_ms, offsets }, Some(file)) => {
+                let budget = Duration::from_millis(budget_ms.into());
+                self.serve_file(&Wanted { id, detail, budget, offsets: &offsets }, file)
+            }
+            (Request::Attach { id, role }, Some(file)) => self.attach(id, role, file),
+            (Request::PerfMap(addresses), Some(file)) => {
+                let mut pace = Pace::new(self.socket, JIT_TIME);
+                let names = perf_map::find(&file, &addresses, &mut || pace.go_on());
+                self.answer(names.into_iter().map(|name| self.jit(name)))
+            }
+            (Request::JitDump(addresses), Some(file)) => {
+                let mut pace = Pace::new(self.socket, JIT_TIME);
+                let names = jit_dump::find(&file, &addresses, &mut || pace.go_on());
+                self.answer(names.into_iter().map(|name| self.jit(name)))
+            }
+            (Request::Table, Some(file)) => {
+                unwind_tables::answers(&file).iter().try_for_each(|answer| self.say(answer))
+            }
+            _ => Err(Error::Protocol(Malformed("a request without its descriptor"))),
         }
     }
-    send(socket, &packet)
+
+    fn serve_file(&mut self, wanted: &Wanted<'_>, file: File) -> Result<(), Error> {
+        // The description leaves first: should the worker die over the symbols, the agent still has addresses and build id.
+        let described = describe(&file);
+        let description = described.as_ref().map(|described| described.description.clone());
+        self.say(&Answer::Description(description.map_err(|why| *why)))?;
+        let held =
+            described.ok().and_then(|described| self.files.hold(wanted.id, file, described).ok());
+        let Some((links, attached)) = held else {
+            return self.answer(wanted.offsets.iter().map(|_| Lookup::NoSymbols));
+        };
+        self.say(&Answer::Links { links, attached })?;
+        if !wanted.offsets.is_empty() {
+            let mut pace = Pace::new(self.socket, wanted.budget);
+            let mut effort = Effort { detail: wanted.detail, pace: &mut pace };
+            let names = self.files.name(wanted.id, wanted.offsets, &mut effort);
+            self.answer(names.lookups.into_iter())?;
+            if !names.wanted_split.is_empty() {
+                self.say(&Answer::SplitWanted(names.wanted_split))?;
+            }
+            // Not before: the files that belong to this one may be on their way.
+            self.files.trim();
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, id: u32, role: Role, file: File) -> Result<(), Error> {
+        let mut pace = Pace::new(self.socket, ATTACH_TIME);
+        let links = self.files.attach(id, role, file, &mut pace);
+        self.say(&Answer::Attached(links))
+    }
+
+    fn jit(&self, functions: Option<Vec<crate::symbolize::wire::FunctionBytes>>) -> Lookup {
+        let Some(mut functions) = functions else { return Lookup::Unknown };
+        for function in &mut functions {
+            function.name = self.demangler.demangle(&function.name);
+        }
+        Lookup::Functions(functions)
+    }
+
+    /// Sends lookups, many to a packet.
+    fn answer(&self, lookups: impl Iterator<Item = Lookup>) -> Result<(), Error> {
+        let mut packet = symbols_packet();
+        let mut flushed = Instant::now();
+        for lookup in lookups {
+            put_lookup(&mut packet, &lookup);
+            if packet.len() >= MAX_PACKET / 2 || flushed.elapsed() > pace::SIGN_OF_LIFE {
+                send(self.socket, &packet)?;
+                packet = symbols_packet();
+                flushed = Instant::now();
+            }
+        }
+        send(self.socket, &packet)
+    }
+
+    fn say(&self, answer: &Answer) -> Result<(), Error> {
+        send(self.socket, &answer.encode())
+    }
 }
 
 fn receive(

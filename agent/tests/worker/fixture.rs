@@ -7,10 +7,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use agent::process::{Executable, ExecutableId};
+use agent::process::{Executable, ExecutableId, Identity, Process};
 use agent::stack::{Frame, Stack};
 use agent::symbolize::{
-    Config, Metrics, Miss, MissLabel, Restart, RestartLabel, SymbolizedFrame, Symbolizer,
+    Config, Metrics, Miss, MissLabel, Restart, RestartLabel, SampledStack, SymbolizedFrame,
+    Symbolizer,
 };
 use agent_common::outcome::UnwindOutcome;
 use tempfile::TempDir;
@@ -22,6 +23,8 @@ pub(crate) type Test = (&'static str, fn());
 pub(crate) struct Subject {
     pub(crate) symbolizer: Symbolizer,
     pub(crate) metrics: Metrics,
+    /// Whose stacks are named.
+    pub(crate) process: Arc<Process>,
 }
 
 impl Subject {
@@ -33,7 +36,7 @@ impl Subject {
         let metrics = Metrics::default();
         let symbolizer =
             Symbolizer::new(config, metrics.clone()).expect("the test program can be the worker");
-        Self { symbolizer, metrics }
+        Self { symbolizer, metrics, process: process() }
     }
 
     /// Names the frames of one stack.
@@ -42,8 +45,9 @@ impl Subject {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let n_frames = frames.len();
         let stack = Arc::new(Stack { id, frames: frames.into(), outcome: UnwindOutcome::Complete });
-        let mut named = self.symbolizer.symbolize(&[stack]);
-        let frames = named.remove(&id).expect("each stack is answered").frames;
+        let process = Arc::clone(&self.process);
+        let mut named = self.symbolizer.symbolize(&[SampledStack { stack, process }]);
+        let frames = named.pop().expect("each stack is answered").frames;
         assert_eq!(frames.len(), n_frames, "each frame is answered");
         assert!(
             frames
@@ -75,6 +79,21 @@ impl Subject {
     pub(crate) fn worker_pid(&self) -> u32 {
         self.symbolizer.worker_pid().expect("a worker runs")
     }
+}
+
+/// A process of which nothing is known.
+pub(crate) fn process() -> Arc<Process> {
+    Arc::new(Process {
+        identity: Identity { pid: 1, start_time_ns: 0, exec_generation: 0 },
+        comm: "work".to_owned(),
+        executable: None,
+        exe_path: None,
+        is_kernel_thread: false,
+        own_command: None,
+        cgroup_file: OnceLock::new(),
+        root: None,
+        jit_dump: None,
+    })
 }
 
 /// An executable as the process table would have it.
@@ -138,6 +157,27 @@ impl Program {
             skip(&format!("{compiler} {} is missing or fails", flags.join(" ")));
         }
         built.map(|_| Self { path, _folder: folder })
+    }
+
+    /// Compiles a Go program with the linker's flags.
+    pub(crate) fn go(text: &str, ldflags: &str) -> Option<Self> {
+        let compiler = std::env::var("PILOTLIGHT_GO").unwrap_or_else(|_| "go".to_owned());
+        let folder = TempDir::new().expect("a temporary directory");
+        let source = folder.path().join("work.go");
+        std::fs::write(&source, text).expect("writing the source");
+        let path = folder.path().join("program");
+        let flags = format!("-ldflags={ldflags}");
+        let arguments = ["build", &flags, "-o", path.to_str()?, source.to_str()?];
+        let built = tool(&compiler, &arguments);
+        if built.is_none() {
+            skip("go is missing or fails");
+        }
+        built.map(|_| Self { path, _folder: folder })
+    }
+
+    /// One that is there.
+    pub(crate) fn at(path: &str) -> Self {
+        Self { path: path.into(), _folder: TempDir::new().expect("a temporary directory") }
     }
 
     pub(crate) fn c(flags: &[&str]) -> Option<Self> {

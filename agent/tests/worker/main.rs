@@ -2,6 +2,7 @@
 
 mod fixture;
 mod programs;
+mod companions;
 mod failures;
 mod confinement;
 mod hostile;
@@ -19,7 +20,14 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::from_args();
-    let tests = [programs::TESTS, failures::TESTS, confinement::TESTS, hostile::TESTS, cost::TESTS];
+    let tests = [
+        programs::TESTS,
+        companions::TESTS,
+        failures::TESTS,
+        confinement::TESTS,
+        hostile::TESTS,
+        cost::TESTS,
+    ];
     let trials = tests.concat().into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

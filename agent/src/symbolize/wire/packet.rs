@@ -1,188 +1,46 @@
-//! Bytes of the packets between the agent and its worker in; typed requests and answers out, and back.
-//!
-//! One packet is one message of a `SOCK_SEQPACKET` socket: version, kind, body; integers little-endian. The agent trusts
-//! nothing that the worker says: every length is checked against a cap, and a malformed packet costs the worker its life.
+//! Requests and answers in; their packets out, and back.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-/// Both sides are the same executable file, so this only guards against a stranger at the other end.
-pub const VERSION: u8 = 1;
-/// Longest packet in either direction.
-pub const MAX_PACKET: usize = 64 * 1024;
-/// Addresses in one request.
-pub const MAX_ADDRESSES: usize = 4096;
-/// Bytes kept of a function's or a source file's name.
-pub const MAX_NAME: usize = 4096;
-/// Functions at one address: 64 inlined ones and the one that they are inlined into.
-pub const MAX_FUNCTIONS: usize = 65;
-/// Loadable segments of one file.
-pub const MAX_SEGMENTS: usize = 256;
-/// Bytes of a build id, before they are written in hex.
-pub const MAX_BUILD_ID: usize = 128;
-
-/// Why a packet is not one of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed packet: {0}")]
-pub struct Malformed(pub &'static str);
-
-/// What the agent asks. `File` and `Kernel` come with a file descriptor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// The first packet: how to confine itself.
-    Hello(Hello),
-    /// Read the kernel's symbols from the descriptor, an open `/proc/kallsyms`.
-    Kernel,
-    /// Name these absolute kernel addresses.
-    KernelAddresses(Vec<u64>),
-    /// Describe the file and name these offsets in it.
-    File { id: u32, detail: Detail, offsets: Vec<u64> },
-    /// Make the unwind table of the file.
-    Table,
-}
-
-/// How the worker shall confine itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// Whom to become when started as root.
-    pub uid: u32,
-    /// The group of `uid`.
-    pub gid: u32,
-    /// Resident memory above which parsed files are dropped, oldest first.
-    pub resident_bytes: u64,
-    /// Heap above which allocations fail.
-    pub heap_bytes: u64,
-    /// Debug sections larger than this are left alone: the file's symbols are used.
-    pub debug_bytes: u64,
-}
-
-/// How deep to look into a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// Symbol tables only.
-    Symbols = 0,
-    /// Lines and inlined functions too.
-    Debug = 1,
-}
-
-/// What the worker answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is confined and listens. `unprivileged` is false where it had to stay root (without capabilities).
-    Ready { unprivileged: bool, filtered: bool },
-    /// It could not confine itself and is gone.
-    Refused { why: String },
-    /// The kernel's symbols are loaded.
-    KernelLoaded(KernelText),
-    /// The file of the request in hand.
-    Description(Result<Description, NoDescription>),
-    /// The next addresses of the request in hand, in its order.
-    Symbols(Vec<Lookup>),
-    /// The next bytes of the unwind table, as it encodes itself.
-    TablePart(Vec<u8>),
-    /// There is no unwind table: the number of a [`crate::unwind::NoTable`].
-    NoTable(u8),
-    /// The request in hand is answered.
-    Done,
-}
-
-/// What of the kernel has names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KernelText {
-    /// Symbols of code; 0 when the kernel hides its addresses.
-    pub n_symbols: u32,
-    /// First address of the core kernel's code: `_stext`.
-    pub start: u64,
-    /// End of the core kernel's code: `_etext`. What lies outside belongs to modules and BPF programs, which come and go.
-    pub end: u64,
-}
-
-/// What a file says about itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
-    /// GNU build id, else Go's; empty when there is none.
-    pub build_id: Vec<u8>,
-    /// Loadable segments in the file's order.
-    pub segments: Vec<Segment>,
-}
-
-impl Description {
-    /// The virtual address of a file offset, as addr2line takes it.
-    pub fn virtual_address(&self, offset: u64) -> Option<u64> {
-        self.segments.iter().find_map(|segment| {
-            let into = offset.checked_sub(segment.offset)?;
-            (into < segment.file_size).then(|| segment.address.wrapping_add(into))
-        })
-    }
-}
-
-/// A loadable segment: `file_size` bytes at `offset` of the file are loaded at `address`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    pub offset: u64,
-    pub address: u64,
-    pub file_size: u64,
-}
-
-/// Why a file was not looked into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoDescription {
-    /// It cannot be read.
-    Unreadable = 1,
-    /// It is no ELF file, or its headers do not fit together.
-    Malformed = 2,
-    /// It is larger than the cap.
-    TooLarge = 3,
-}
-
-/// What an address is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// No symbol covers the address.
-    Unknown,
-    /// The file has no symbols, or none that could be read.
-    NoSymbols,
-    /// The kernel hides its addresses.
-    Hidden,
-    /// Innermost first; never empty.
-    Functions(Vec<FunctionBytes>),
-}
-
-/// A function as the file spells it: any bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FunctionBytes {
-    /// Demangled; never empty.
-    pub name: Vec<u8>,
-    /// Path of the source file; empty when unknown.
-    pub file: Vec<u8>,
-    /// Line in it; 0 when unknown.
-    pub line: u32,
-}
+use super::{
+    AltLink, Answer, DebugLink, Demangle, Description, Detail, FunctionBytes, Hello, KernelText,
+    Links, Lookup, MAX_ADDRESSES, MAX_BUILD_ID, MAX_FUNCTIONS, MAX_LINK, MAX_NAME, MAX_PACKET,
+    MAX_SEGMENTS, MAX_SPLIT_WANTED, Malformed, NoDescription, Request, Role, Segment, SplitPath,
+    VERSION,
+};
 
 impl Request {
     /// The packet.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Hello(Hello { uid, gid, resident_bytes, heap_bytes, debug_bytes }) => {
+            Self::Hello(Hello { uid, gid, resident_bytes, heap_bytes, debug_bytes, demangle }) => {
                 let mut out = packet(1);
                 put_u32(&mut out, *uid);
                 put_u32(&mut out, *gid);
                 put_u64(&mut out, *resident_bytes);
                 put_u64(&mut out, *heap_bytes);
                 put_u64(&mut out, *debug_bytes);
+                out.push(*demangle as u8);
                 out
             }
             Self::Kernel => packet(2),
-            Self::KernelAddresses(addresses) => {
-                let mut out = packet(3);
-                put_addresses(&mut out, addresses);
-                out
-            }
-            Self::File { id, detail, offsets } => {
+            Self::KernelAddresses(addresses) => addresses_packet(3, addresses),
+            Self::File { id, detail, budget_ms, offsets } => {
                 let mut out = packet(4);
                 put_u32(&mut out, *id);
                 out.push(*detail as u8);
+                put_u32(&mut out, *budget_ms);
                 put_addresses(&mut out, offsets);
                 out
             }
+            Self::Attach { id, role } => {
+                let mut out = packet(5);
+                put_u32(&mut out, *id);
+                out.push(role.bit());
+                put_u64(&mut out, if let Role::Split(unit) = role { *unit } else { 0 });
+                out
+            }
+            Self::PerfMap(addresses) => addresses_packet(6, addresses),
+            Self::JitDump(addresses) => addresses_packet(7, addresses),
             Self::Table => packet(9),
         }
     }
@@ -197,14 +55,24 @@ impl Request {
                 resident_bytes: reader.u64()?,
                 heap_bytes: reader.u64()?,
                 debug_bytes: reader.u64()?,
+                demangle: match reader.u8()? {
+                    0 => Demangle::Full,
+                    1 => Demangle::Templates,
+                    2 => Demangle::Simplified,
+                    _ => Demangle::None,
+                },
             }),
             2 => Self::Kernel,
             3 => Self::KernelAddresses(reader.addresses()?),
             4 => Self::File {
                 id: reader.u32()?,
                 detail: if reader.u8()? == 0 { Detail::Symbols } else { Detail::Debug },
+                budget_ms: reader.u32()?,
                 offsets: reader.addresses()?,
             },
+            5 => Self::Attach { id: reader.u32()?, role: reader.role()? },
+            6 => Self::PerfMap(reader.addresses()?),
+            7 => Self::JitDump(reader.addresses()?),
             9 => Self::Table,
             _ => return Err(Malformed("unknown kind of request")),
         };
@@ -253,6 +121,21 @@ impl Answer {
                 out
             }
             Self::Done => packet(6),
+            Self::Links { links, attached } => {
+                let mut out = packet(7);
+                put_links(&mut out, links);
+                out.push(*attached);
+                out
+            }
+            Self::SplitWanted(wanted) => {
+                let mut out = packet(8);
+                put_u32(&mut out, wanted.len().min(MAX_SPLIT_WANTED) as u32);
+                for split in wanted.iter().take(MAX_SPLIT_WANTED) {
+                    put_bytes(&mut out, cut(&split.path));
+                    put_u64(&mut out, split.id);
+                }
+                out
+            }
             Self::TablePart(bytes) => {
                 let mut out = packet(9);
                 out.extend(bytes);
@@ -261,6 +144,12 @@ impl Answer {
             Self::NoTable(why) => {
                 let mut out = packet(10);
                 out.push(*why);
+                out
+            }
+            Self::Attached(links) => {
+                let mut out = packet(11);
+                out.push(links.is_some().into());
+                put_links(&mut out, links.as_ref().unwrap_or(&Links::default()));
                 out
             }
         }
@@ -288,14 +177,28 @@ impl Answer {
                 Self::Symbols(lookups)
             }
             6 => Self::Done,
+            7 => Self::Links { links: reader.links()?, attached: reader.u8()? },
+            8 => {
+                let count = reader.count(MAX_SPLIT_WANTED)?;
+                let split =
+                    |_| Ok(SplitPath { path: reader.bytes(MAX_NAME)?.to_vec(), id: reader.u64()? });
+                Self::SplitWanted((0..count).map(split).collect::<Result<_, Malformed>>()?)
+            }
             9 => Self::TablePart(std::mem::take(&mut reader.rest).to_vec()),
             10 => Self::NoTable(reader.u8()?),
+            11 => {
+                let is_right = reader.u8()? != 0;
+                Self::Attached(Some(reader.links()?).filter(|_| is_right))
+            }
             _ => return Err(Malformed("unknown kind of answer")),
         };
         reader.end()?;
         Ok(answer)
     }
 }
+
+/// Added to the number of functions of a `Lookup::Provisional`.
+const PROVISIONAL: u8 = 0x80;
 
 /// The head of an `Answer::Symbols`, to which `put_lookup` appends.
 pub fn symbols_packet() -> Vec<u8> {
@@ -304,11 +207,13 @@ pub fn symbols_packet() -> Vec<u8> {
 
 /// Appends a lookup to a packet of symbols. One lookup never takes more than half a packet: what does not fit is cut.
 pub fn put_lookup(out: &mut Vec<u8>, lookup: &Lookup) {
-    let functions = match lookup {
+    let (functions, mark) = match lookup {
         Lookup::Unknown => return out.push(0),
         Lookup::NoSymbols => return out.push(66),
         Lookup::Hidden => return out.push(67),
-        Lookup::Functions(functions) => functions,
+        Lookup::Later => return out.push(68),
+        Lookup::Functions(functions) => (functions, 0),
+        Lookup::Provisional(functions) => (functions, PROVISIONAL),
     };
     let mut n_functions: u8 = 0;
     let mut body = Vec::new();
@@ -321,7 +226,7 @@ pub fn put_lookup(out: &mut Vec<u8>, lookup: &Lookup) {
         put_u32(&mut body, function.line);
         n_functions = n_functions.saturating_add(1);
     }
-    out.push(n_functions);
+    out.push(n_functions | mark);
     out.append(&mut body);
 }
 
@@ -362,6 +267,23 @@ fn put_addresses(out: &mut Vec<u8>, addresses: &[u64]) {
     for address in addresses {
         put_u64(out, *address);
     }
+}
+
+fn addresses_packet(kind: u8, addresses: &[u64]) -> Vec<u8> {
+    let mut out = packet(kind);
+    put_addresses(&mut out, addresses);
+    out
+}
+
+fn put_links(out: &mut Vec<u8>, links: &Links) {
+    let Links { has_debug, has_symbols, is_split, debug_link, alt_link } = links;
+    out.extend([*has_debug, *has_symbols, *is_split].map(u8::from));
+    let debug_link = debug_link.as_ref();
+    put_bytes(out, debug_link.map_or(&[], |link| &link.name));
+    put_u32(out, debug_link.map_or(0, |link| link.checksum));
+    let alt_link = alt_link.as_ref();
+    put_bytes(out, alt_link.map_or(&[], |link| &link.path));
+    put_bytes(out, alt_link.map_or(&[], |link| &link.id));
 }
 
 fn put_description(out: &mut Vec<u8>, description: &Description) {
@@ -441,11 +363,35 @@ impl<'a> Reader<'a> {
         Ok(Ok(Description { build_id, segments }))
     }
 
+    fn role(&mut self) -> Result<Role, Malformed> {
+        let (bit, unit) = (self.u8()?, self.u64()?);
+        [Role::Debug, Role::Supplementary, Role::Package, Role::Split(unit)]
+            .into_iter()
+            .find(|role| role.bit() == bit)
+            .ok_or(Malformed("unknown role"))
+    }
+
+    /// A name that is empty stands for none.
+    fn links(&mut self) -> Result<Links, Malformed> {
+        let mut flag = || Ok(self.u8()? != 0);
+        let (has_debug, has_symbols, is_split) = (flag()?, flag()?, flag()?);
+        let debug_link = DebugLink { name: self.bytes(MAX_LINK)?.to_vec(), checksum: self.u32()? };
+        let alt_link = AltLink {
+            path: self.bytes(MAX_LINK)?.to_vec(),
+            id: self.bytes(MAX_BUILD_ID)?.to_vec(),
+        };
+        let debug_link = Some(debug_link).filter(|link| !link.name.is_empty());
+        let alt_link = Some(alt_link).filter(|link| !link.path.is_empty());
+        Ok(Links { has_debug, has_symbols, is_split, debug_link, alt_link })
+    }
+
     fn lookup(&mut self) -> Result<Lookup, Malformed> {
-        let n_functions = match self.u8()? {
+        let head = self.u8()?;
+        let n_functions = match head & !PROVISIONAL {
             0 => return Ok(Lookup::Unknown),
             66 => return Ok(Lookup::NoSymbols),
             67 => return Ok(Lookup::Hidden),
+            68 => return Ok(Lookup::Later),
             n_functions if usize::from(n_functions) <= MAX_FUNCTIONS => n_functions,
             _ => return Err(Malformed("unknown kind of lookup")),
         };
@@ -461,7 +407,12 @@ impl<'a> Reader<'a> {
                 line: self.u32()?,
             });
         }
-        Ok(Lookup::Functions(functions))
+        let is_provisional = head & PROVISIONAL != 0;
+        Ok(if is_provisional {
+            Lookup::Provisional(functions)
+        } else {
+            Lookup::Functions(functions)
+        })
     }
 
     fn end(&self) -> Result<(), Malformed> {
@@ -471,9 +422,10 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        Answer, Description, Detail, FunctionBytes, Hello, KernelText, Lookup, MAX_FUNCTIONS,
-        MAX_NAME, MAX_PACKET, NoDescription, Request, Segment, put_lookup, symbols_packet,
+    use crate::symbolize::wire::{
+        AltLink, Answer, DebugLink, Demangle, Description, Detail, FunctionBytes, Hello,
+        KernelText, Links, Lookup, MAX_FUNCTIONS, MAX_NAME, MAX_PACKET, NoDescription, Request,
+        Role, Segment, SplitPath, VERSION, put_lookup, symbols_packet,
     };
     use proptest::prelude::{any, proptest};
 
@@ -489,13 +441,18 @@ mod tests {
             resident_bytes: 1 << 24,
             heap_bytes: 1 << 29,
             debug_bytes: 9,
+            demangle: Demangle::Simplified,
         };
         for request in [
             Request::Hello(hello),
             Request::Kernel,
             Request::KernelAddresses(vec![u64::MAX, 0]),
-            Request::File { id: 7, detail: Detail::Debug, offsets: vec![1, 2, 3] },
-            Request::File { id: u32::MAX, detail: Detail::Symbols, offsets: vec![] },
+            Request::File { id: 7, detail: Detail::Debug, budget_ms: 9, offsets: vec![1, 2, 3] },
+            Request::File { id: u32::MAX, detail: Detail::Symbols, budget_ms: 0, offsets: vec![] },
+            Request::Attach { id: 1, role: Role::Debug },
+            Request::Attach { id: 2, role: Role::Split(u64::MAX) },
+            Request::PerfMap(vec![7]),
+            Request::JitDump(vec![]),
         ] {
             assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
@@ -504,6 +461,13 @@ mod tests {
     #[test]
     fn answers_come_back_as_they_went() {
         let segments = vec![Segment { offset: 0x1000, address: 0x2000, file_size: 3 }];
+        let links = Links {
+            has_debug: true,
+            has_symbols: false,
+            is_split: true,
+            debug_link: Some(DebugLink { name: b"a.debug".to_vec(), checksum: u32::MAX }),
+            alt_link: Some(AltLink { path: b"../x".to_vec(), id: vec![1; 20] }),
+        };
         for answer in [
             Answer::Ready { unprivileged: true, filtered: false },
             Answer::Refused { why: "no".into() },
@@ -515,8 +479,15 @@ mod tests {
                 Lookup::Functions(vec![function(b"f", b"", 0), function(b"g\xff", b"/a/b.c", 77)]),
                 Lookup::NoSymbols,
                 Lookup::Hidden,
+                Lookup::Provisional(vec![function(b"h", b"", 0)]),
+                Lookup::Later,
             ]),
             Answer::Done,
+            Answer::Links { links: links.clone(), attached: 9 },
+            Answer::Links { links: Links::default(), attached: 0 },
+            Answer::Attached(Some(links)),
+            Answer::Attached(None),
+            Answer::SplitWanted(vec![SplitPath { path: b"/a.dwo".to_vec(), id: u64::MAX }]),
         ] {
             assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         }
@@ -574,8 +545,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_are_refused(kind in 0_u8..8, body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut packet = vec![super::VERSION, kind];
+        fn any_bytes_decode_or_are_refused(kind in 0_u8..13, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut packet = vec![VERSION, kind];
             packet.extend(&body);
             if let Ok(answer) = Answer::decode(&packet) {
                 assert!(answer.encode().len() <= MAX_PACKET);
@@ -586,9 +557,10 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_packet_is_refused(len in 0_usize..47) {
-            let packet = Request::File { id: 1, detail: Detail::Debug, offsets: vec![1; 5] }.encode();
-            assert_eq!(packet.len(), 51);
+        fn a_cut_packet_is_refused(len in 0_usize..51) {
+            let file = Request::File { id: 1, detail: Detail::Debug, budget_ms: 1, offsets: vec![1; 5] };
+            let packet = file.encode();
+            assert_eq!(packet.len(), 55);
             assert!(Request::decode(packet.get(..len).unwrap()).is_err());
         }
     }
