@@ -111,10 +111,13 @@ impl Instance {
     /// A mapping is there: notes it if it is the mark that jitdumps are found by, and opens the dump.
     pub(super) fn note_jit_dump(&mut self, mapping: &Mapping, executables: &Executables) {
         let id = ExecutableId(mapping.executable);
-        let is_dump = |executable: &&Arc<Executable>| {
-            executable.basename().starts_with("jit-") && executable.path.ends_with(".dump")
+        let is_dump = |executable: &Arc<Executable>| {
+            executable
+                .basename()
+                .strip_prefix("jit-")
+                .is_some_and(|rest| rest.strip_suffix(".dump").is_some())
         };
-        if executables.get(id).filter(is_dump).is_some() {
+        if executables.get(id).is_some_and(is_dump) {
             self.jit_dump = Some(id);
             executables.open(id, self.identity.pid, mapping.start, mapping.end);
         }

@@ -66,7 +66,9 @@ fn start(on_free: Sender<()>) -> Option<Sender<Job>> {
     let (jobs, waiting) = channel::<Job>();
     let thread = std::thread::Builder::new().name("opener".to_owned()).stack_size(128 * 1024);
     let work = move || {
-        waiting.iter().for_each(|job| job());
+        for job in &waiting {
+            job();
+        }
         on_free.send(()).ok();
     };
     thread.spawn(work).ok()?;

@@ -178,21 +178,20 @@ impl Symbolizer {
                         };
                         open.files.entry(id).or_insert_with(new).offsets.push(*offset);
                     }
-                    (Frame::Anonymous { address }, _) => match self.jit.known(*address) {
-                        Some(entry) => drop(named.insert(key, entry)),
-                        None => {
-                            let process = Arc::clone(process);
-                            let new = || JitWanted {
-                                process: Arc::clone(&process),
-                                addresses: Vec::new(),
-                            };
+                    (Frame::Anonymous { address }, _) => {
+                        if let Some(entry) = self.jit.known(*address) {
+                            named.insert(key, entry);
+                        } else {
                             open.jit
                                 .entry(process.identity)
-                                .or_insert_with(new)
+                                .or_insert_with(|| JitWanted {
+                                    process: Arc::clone(process),
+                                    addresses: Vec::new(),
+                                })
                                 .addresses
                                 .push(*address);
                         }
-                    },
+                    }
                     (Frame::Kernel { address }, _) => open.kernel_addresses.push(*address),
                     (Frame::Miss { reason }, _) => {
                         named.insert(key, gap(&self.unknown, reason, reason));

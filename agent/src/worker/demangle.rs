@@ -46,7 +46,7 @@ impl Demangler {
     }
 
     /// Names that are not mangled stay as they are: to a demangler of types, `a` is `signed char`.
-    fn readable<'a>(self, name: &'a str) -> Cow<'a, str> {
+    fn readable(self, name: &str) -> Cow<'_, str> {
         let readable = if name.starts_with("_R") || is_rust_legacy(name) {
             demangle_rust(name)
         } else if name.starts_with("_Z") || name.starts_with("___Z") {

@@ -246,5 +246,9 @@ fn load(
             | SectionId::DebugTuIndex
     );
     // A package's index speaks of parts of all its sections, and none of them may be missing.
-    if is_used || name.ends_with(".dwo") { image.section(name, budget) } else { Ok(Section::Absent) }
+    if is_used || name.strip_suffix(".dwo").is_some() {
+        image.section(name, budget)
+    } else {
+        Ok(Section::Absent)
+    }
 }

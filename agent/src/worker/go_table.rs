@@ -197,7 +197,7 @@ impl<'a> Table<'a> {
     }
 }
 
-impl<'a> Function<'a> {
+impl Function<'_> {
     fn name_offset(&self) -> u32 {
         u32_at(self.bytes, 4).unwrap_or(u32::MAX)
     }

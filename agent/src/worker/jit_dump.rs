@@ -250,15 +250,14 @@ impl<'a> Blocks<'a> {
             let offset = usize::try_from(start.checked_sub(blocks.start)?).ok()?;
             (offset.checked_add(len)? <= blocks.block.len()).then_some(offset)
         };
-        let offset = match has(self) {
-            Some(offset) => offset,
-            None => {
-                self.block.resize(BLOCK.max(len), 0);
-                let n_read = self.file.read_at(&mut self.block, start).unwrap_or(0);
-                self.block.truncate(n_read);
-                self.start = start;
-                0
-            }
+        let offset = if let Some(offset) = has(self) {
+            offset
+        } else {
+            self.block.resize(BLOCK.max(len), 0);
+            let n_read = self.file.read_at(&mut self.block, start).unwrap_or(0);
+            self.block.truncate(n_read);
+            self.start = start;
+            0
         };
         let bytes = self.block.get(offset..)?;
         Some(bytes.get(..len).unwrap_or(bytes))

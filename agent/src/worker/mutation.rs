@@ -149,8 +149,8 @@ fn go_tables() {
 
 #[test]
 fn perf_maps() {
-    let map: String =
-        (0..200).map(|n| format!("{:x} 40 name of {n}\n", 0x1000 + n * 0x40)).collect();
+    let lines = (0..200).map(|n| format!("{:x} 40 name of {n}", 0x1000 + n * 0x40));
+    let map = lines.collect::<Vec<_>>().join("\n");
     attack(6, map.as_bytes(), 0..map.len(), |bytes| {
         let addresses: Vec<u64> = (0..100).map(|n| 0x1000 + n * 0x80).collect();
         let found = perf_map::find(&file_of(bytes), &addresses, &mut || true);

@@ -260,7 +260,7 @@ fn go_names_do_not_need_symbols() {
             let is_known = |(name, lines): &(&str, std::ops::RangeInclusive<u32>)| {
                 *function.name == **name && lines.contains(&function.line)
             };
-            assert!(known.iter().any(|known| is_known(known)), "at {address:#x}: {function:?}");
+            assert!(known.iter().any(is_known), "at {address:#x}: {function:?}");
             let file = function.file.as_deref().unwrap_or_default();
             assert!(file.ends_with("/work.go"), "{file}");
         }
