@@ -76,13 +76,6 @@ fn check_split(stacks: &Stacks, module: &str, source: &str) -> Result<()> {
     Ok(())
 }
 
-/// A copy of a program, under a name of its own.
-fn copied(program: &Path, folder: &Path, name: &str) -> Result<PathBuf> {
-    let copy = folder.join(name);
-    std::fs::copy(program, &copy)?;
-    Ok(copy)
-}
-
 /// Moves what debuggers need out of the program, and links to it.
 fn detach(program: &Path, debug: &Path) -> Result<()> {
     output(command("objcopy").arg("--only-keep-debug").arg(program).arg(debug))?;

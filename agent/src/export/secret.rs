@@ -45,7 +45,8 @@ impl Serialize for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
+        // Not `deserialize_str`: a deserializer that is asked for text may itself say what it found instead.
+        deserializer.deserialize_any(TextVisitor)
     }
 }
 
