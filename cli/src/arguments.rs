@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-
-use crate::duration;
+use units::Span;
 
 /// See what this machine's CPUs are doing, by service, all the time.
 #[derive(Debug, Parser)]
@@ -126,7 +125,7 @@ pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) frequency: Frequency,
     /// How long: 8 (seconds), 8s, 500ms or 1m [default: until Ctrl-C, or until CMD ends]
-    #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
     /// Everything on this machine; this is what happens without -p and CMD, too
     #[arg(short, long, conflicts_with_all = ["pids", "command"])]
@@ -150,6 +149,18 @@ pub(crate) struct Gate {
     pub(crate) child_of: i32,
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// What follows `-d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = Span::parse_seconds(text).map(Span::duration);
+    let duration = duration.ok_or_else(|| {
+        format!("{text:?} is no duration: write 8 (seconds), 8s, 500ms, 1m or 1h")
+    })?;
+    if duration.is_zero() {
+        return Err("a recording of no time has no samples".to_owned());
+    }
+    Ok(duration)
 }
 
 #[cfg(test)]
@@ -259,6 +270,12 @@ mod tests {
             &expect![[
                 r#"error: invalid value '1.5' for '--duration <DURATION>': "1.5" is no duration: write 8 (seconds), 8s, 500ms, 1m or 1h"#
             ]],
+        );
+        check(
+            "record -d 0 -o a.svg",
+            &expect![
+                "error: invalid value '0' for '--duration <DURATION>': a recording of no time has no samples"
+            ],
         );
         check("record -o a.svg ls", &expect!["error: unexpected argument 'ls' found"]);
         check("observe", &expect!["error: unrecognized subcommand 'observe'"]);

@@ -2,7 +2,6 @@
 
 #[cfg(test)]
 mod commit;
-mod duration;
 mod arguments;
 mod load;
 mod settings;

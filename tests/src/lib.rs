@@ -2,6 +2,7 @@
 //! the stacks in an answer.
 
 pub mod machine;
+pub mod measure;
 pub mod child;
 pub mod workload;
 pub mod http;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tests::child::{Child, command};
+use tests::measure::Meter;
 use tests::pilotlight::{Agent, Server, now_ms, pilotlight};
 use tests::workload::Split;
 use tests::{machine, skip, workload};
@@ -148,6 +149,33 @@ fn lost_process_events_are_counted_and_mended() -> Result<()> {
 }
 
 #[test]
+fn more_stacks_than_there_is_room_for_are_counted_together() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let server = Server::start()?;
+    let few = [
+        ("PILOTLIGHT_SAMPLING__MAX_STACKS", "64"),
+        ("PILOTLIGHT_SAMPLING__FREQUENCY_HZ", "499"),
+        ("PILOTLIGHT_WINDOW", "2s"),
+    ];
+    let mut agent = Agent::start_with(&server.url(), &few)?;
+    let from = now_ms();
+    let meter = Meter::start();
+    let mut busy = Child::start(command(workload::c("many_stacks")?).arg("8"))?;
+    busy.wait(Duration::from_secs(30))?;
+    let used = meter.used(Split::parse(&busy.printed())?.cpu_ns, 8.0);
+    settle();
+    let other = agent.metric("pilotlight_agent_stack_other_samples_total", "")?;
+    agent.stop()?;
+    let stacks = server.stacks("{service_name=\"workload-many-stacks\"}", from)?;
+    used.check_ns(stacks.total(), 499.0).with_context(|| stacks.shown())?;
+    ensure!(stacks.percent("[other stacks]") > 30.0, "{}", stacks.shown());
+    ensure!(other > 1000.0, "{other} samples were counted as others");
+    Ok(())
+}
+
+#[test]
 fn every_sample_is_accounted_for() -> Result<()> {
     if let Some(reason) = machine::cannot_sample() {
         skip!("{reason}");
@@ -216,17 +244,40 @@ fn a_cpu_that_goes_and_comes_back_is_sampled() -> Result<()> {
     let from = now_ms();
     let mut pinned = command("taskset");
     pinned.args(["--cpu-list", "1"]).arg(workload::c("split")?).arg("6");
+    let meter = Meter::start();
     let mut child = Child::start(&mut pinned)?;
     child.wait(Duration::from_secs(20))?;
+    let used = meter.used(Split::parse(&child.printed())?.cpu_ns, 6.0);
     agent.stop()?;
-    let spent = Split::parse(&child.printed())?.cpu_ns;
     let stacks = server.stacks("{service_name=\"workload-split\"}", from)?;
-    ensure!(
-        stacks.total() as f64 > 0.85 * spent as f64,
-        "of {spent} ns on the CPU that came back: {}",
-        stacks.shown()
-    );
-    Ok(())
+    used.check_ns(stacks.total(), 97.0).with_context(|| stacks.shown())
+}
+
+#[test]
+fn a_cpu_that_is_away_for_a_moment_is_sampled_again() -> Result<()> {
+    const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let server = Server::start()?;
+    let mut agent = Agent::start_with(&server.url(), &[("PILOTLIGHT_WINDOW", "2s")])?;
+    let back = BackOnline(ONLINE);
+    if !Path::new(ONLINE).exists() || std::fs::write(ONLINE, "0").is_err() {
+        println!("SKIPPED: CPU 1 cannot be switched off here");
+        return Ok(());
+    }
+    drop(back);
+    std::thread::sleep(Duration::from_millis(2500));
+    let from = now_ms();
+    let mut pinned = command("taskset");
+    pinned.args(["--cpu-list", "1"]).arg(workload::c("split")?).arg("6");
+    let meter = Meter::start();
+    let mut child = Child::start(&mut pinned)?;
+    child.wait(Duration::from_secs(20))?;
+    let used = meter.used(Split::parse(&child.printed())?.cpu_ns, 6.0);
+    agent.stop()?;
+    let stacks = server.stacks("{service_name=\"workload-split\"}", from)?;
+    used.check_ns(stacks.total(), 97.0).with_context(|| stacks.shown())
 }
 
 /// Brings a CPU back, also when the test fails.

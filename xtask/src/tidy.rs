@@ -41,9 +41,17 @@ const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!
 /// Every violation, as `file:line: what`.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
-    for folder in
-        ["agent-common", "agent-ebpf", "agent", "protocol", "server", "cli", "xtask", "tests"]
-    {
+    for folder in [
+        "agent-common",
+        "agent-ebpf",
+        "units",
+        "agent",
+        "protocol",
+        "server",
+        "cli",
+        "xtask",
+        "tests",
+    ] {
         rust_files(&root.join(folder), &mut files)?;
     }
     files.sort();

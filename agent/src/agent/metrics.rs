@@ -29,12 +29,17 @@ pub(super) struct Metrics {
     counted: Counter<u64, AtomicU64>,
     losses: Family<ReasonLabel, Counter<u64, AtomicU64>>,
     outcomes: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
+    other_stacks: Counter<u64, AtomicU64>,
     windows: Counter<u64, AtomicU64>,
     windows_dropped: Counter<u64, AtomicU64>,
     samples_dropped: Counter<u64, AtomicU64>,
     stacks: Gauge<i64, AtomicI64>,
     executables: Gauge<i64, AtomicI64>,
     processes: Gauge<i64, AtomicI64>,
+    opened: Counter<u64, AtomicU64>,
+    unopened: Family<ReasonLabel, Counter<u64, AtomicU64>>,
+    openers_stuck: Gauge<i64, AtomicI64>,
+    opens_waiting: Gauge<i64, AtomicI64>,
 }
 
 impl Metrics {
@@ -45,6 +50,8 @@ impl Metrics {
         };
         counter("kernel_samples", "Samples that the programs took", &metrics.captured);
         counter("stack_samples", "Samples that were counted into windows", &metrics.counted);
+        let help = "Samples whose stacks had no room and are in [other stacks]";
+        counter("stack_other_samples", help, &metrics.other_stacks);
         counter("windows", "Windows that were closed", &metrics.windows);
         counter(
             "windows_dropped",
@@ -69,7 +76,27 @@ impl Metrics {
         );
         let help = "Processes that are followed, without the kernel's own";
         registry.register("pilotlight_agent_processes", help, metrics.processes.clone());
+        metrics.register_files(registry);
         metrics
+    }
+
+    fn register_files(&self, registry: &mut Registry) {
+        let help = "Executable files that were opened";
+        registry.register("pilotlight_agent_process_files_opened", help, self.opened.clone());
+        let help = "Attempts to open an executable file that came to nothing, by reason";
+        registry.register("pilotlight_agent_process_files_unopened", help, self.unopened.clone());
+        let help = "Threads that hang in a file system that does not answer";
+        registry.register(
+            "pilotlight_agent_process_openers_stuck",
+            help,
+            self.openers_stuck.clone(),
+        );
+        let help = "Executable files that wait to be opened or closed";
+        registry.register(
+            "pilotlight_agent_process_files_waiting",
+            help,
+            self.opens_waiting.clone(),
+        );
     }
 
     /// Shows the sampler as it is now.
@@ -77,6 +104,7 @@ impl Metrics {
         let tally = sampler.tally()?;
         set(&self.captured, tally.captured);
         set(&self.counted, tally.counted);
+        set(&self.other_stacks, tally.other_stacks);
         for (loss, n) in tally.losses {
             self.show_loss(loss, n);
         }
@@ -86,6 +114,13 @@ impl Metrics {
         self.stacks.set(sampler.n_stacks() as i64);
         self.executables.set(sampler.n_executables() as i64);
         self.processes.set(sampler.n_processes() as i64);
+        let files = sampler.opener_tally();
+        set(&self.opened, files.n_opened);
+        for (why, n) in files.unopened {
+            set(&self.unopened.get_or_create(&ReasonLabel { reason: why.name() }), n);
+        }
+        self.openers_stuck.set(files.n_stuck as i64);
+        self.opens_waiting.set(files.n_waiting as i64);
         Ok(())
     }
 

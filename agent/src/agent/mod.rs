@@ -137,7 +137,9 @@ pub fn run(
     let namer = Namer::new(symbolizer(naming, &mut registry)?, labeler);
     let quality = profile::Metrics::register(&mut registry);
     let mut sampler =
-        Sampler::new(&config.kernel(), Target::All, |published| tables(config, published))?;
+        Sampler::new(&config.kernel(), Target::All, max_stacks(config, 1)?, |published| {
+            tables(config, published)
+        })?;
     let is_ready = Arc::new(AtomicBool::new(false));
     if let Some(address) = config.metrics_address()? {
         Admin::new(Arc::new(registry), Arc::clone(&is_ready)).serve(address, exporter.runtime());
@@ -154,6 +156,12 @@ pub fn run(
     drop(windows);
     naming.join().expect("a panic in a thread has ended the process");
     sampled
+}
+
+/// How many distinct stacks are held: what the machine's CPUs hardly ever reach in one window, times `n_windows`.
+fn max_stacks(config: &Config, n_windows: usize) -> Result<usize, Error> {
+    let by_machine = 8192 + 2048 * online_cpus()?.len();
+    Ok(config.max_stacks().unwrap_or(n_windows * by_machine))
 }
 
 /// Samples window after window until `stop` is set.
@@ -174,7 +182,7 @@ fn sample(
             None => sampler.wait(DRAIN_INTERVAL),
         }
         loop {
-            let end_ns = window_end_ns(start_ns, config.window.get(), offset)
+            let end_ns = window_end_ns(start_ns, config.window.duration(), offset)
                 .min(stop_ns.unwrap_or(u64::MAX));
             if sampler.drain(end_ns) < end_ns {
                 break;
@@ -195,6 +203,7 @@ fn sample(
             housekeeping = Instant::now();
             metrics.show(sampler)?;
             sampler.follow_cpus()?;
+            sampler.tidy();
         }
     }
 }

@@ -10,7 +10,10 @@ use prometheus_client::registry::Registry;
 
 use super::sampler::{Sampler, Target};
 use super::window::WallOffset;
-use super::{DRAIN_INTERVAL, Error, Namer, Summary, monotonic_ns, tables};
+use super::{
+    DRAIN_INTERVAL, Error, HOUSEKEEPING_INTERVAL, Namer, Summary, max_stacks, monotonic_ns,
+    raise_open_files, tables,
+};
 use crate::config::Config;
 use crate::export::file;
 use crate::kernel::period_ns;
@@ -20,6 +23,9 @@ use crate::symbolize;
 
 /// What naming the frames of a recording may take: somebody waits for it.
 const NAMING_LIMIT: Duration = Duration::from_mins(2);
+
+/// A recording may be long: it may hold the stacks of so many windows.
+const N_WINDOWS_OF_STACKS: usize = 8;
 
 /// What to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +57,17 @@ pub fn record(
     started: impl FnOnce(&Summary),
 ) -> Result<RecordSummary, Error> {
     let file = file::Target::check(file)?;
-    let mut sampler = Sampler::new(&config.kernel(), sampler_target(target), |published| {
-        tables(config, published)
-    })?;
+    raise_open_files();
+    let max_stacks = max_stacks(config, N_WINDOWS_OF_STACKS)?;
+    let mut sampler =
+        Sampler::new(&config.kernel(), sampler_target(target), max_stacks, |published| {
+            tables(config, published)
+        })?;
     sampler.start()?;
     let start_ns = monotonic_ns();
     started(&Summary::of(&sampler, config));
     let deadline = duration.map(|duration| Instant::now() + duration);
+    let mut housekeeping = Instant::now();
     while !stop.load(Ordering::Relaxed) && !has_ended(target) {
         let left = deadline
             .map_or(DRAIN_INTERVAL, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -66,6 +76,11 @@ pub fn record(
         }
         sampler.wait(left.min(DRAIN_INTERVAL));
         sampler.drain(u64::MAX);
+        if housekeeping.elapsed() >= HOUSEKEEPING_INTERVAL {
+            housekeeping = Instant::now();
+            sampler.follow_cpus()?;
+            sampler.tidy();
+        }
     }
     let end_ns = monotonic_ns();
     sampler.finish(end_ns)?;

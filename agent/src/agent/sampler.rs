@@ -13,7 +13,7 @@ use crate::event::{
     decode_stack_copy,
 };
 use crate::kernel::{self, Kernel, UnwindTables};
-use crate::process::{ExecutableId, Mappings, Processes};
+use crate::process::{ExecutableId, Mappings, OpenerTally, Processes};
 use crate::stack::{CountedStack, Counts, Frame, Stack, Stacks};
 use crate::unwind::{Walked, walk};
 
@@ -46,6 +46,8 @@ pub struct Tally {
     pub counted: u64,
     /// Samples of processes that are not wanted.
     pub filtered: u64,
+    /// Counted samples whose stacks had no room and became `[other stacks]`.
+    pub other_stacks: u64,
     /// Losses by reason.
     pub losses: Vec<(Loss, u64)>,
     /// Ends of user stacks by outcome.
@@ -70,17 +72,19 @@ pub struct Sampler {
     n_stack_missing: u64,
     n_copy_missing: u64,
     n_malformed: u64,
+    n_other_before: u64,
     n_events_lost: u64,
     needs_scan: bool,
     n_outcomes: [u64; UnwindOutcome::ALL.len()],
 }
 
 impl Sampler {
-    /// Loads the programs and scans the processes. Sampling begins with [`Sampler::start`]. `tables` starts the thread that
-    /// publishes unwind tables.
+    /// Loads the programs and scans the processes. Sampling begins with [`Sampler::start`]. At most `max_stacks` distinct
+    /// stacks are held. `tables` starts the thread that publishes unwind tables.
     pub(super) fn new(
         config: &kernel::Config,
         target: Target,
+        max_stacks: usize,
         tables: impl FnOnce(UnwindTables) -> Result<Tables, Error>,
     ) -> Result<Self, Error> {
         // The process events flow before the scan begins: what happens meanwhile is not missed.
@@ -92,8 +96,8 @@ impl Sampler {
         Ok(Self {
             kernel,
             processes,
-            stacks: Stacks::default(),
-            counts: Counts::default(),
+            stacks: Stacks::new(max_stacks),
+            counts: Counts::new(2 * max_stacks),
             tables,
             waiting: Waiting::default(),
             target,
@@ -105,6 +109,7 @@ impl Sampler {
             n_stack_missing: 0,
             n_copy_missing: 0,
             n_malformed: 0,
+            n_other_before: 0,
             n_events_lost: 0,
             needs_scan: false,
             n_outcomes: [0; UnwindOutcome::ALL.len()],
@@ -137,6 +142,11 @@ impl Sampler {
         self.processes.n_executables()
     }
 
+    /// What has become of the executables' files.
+    pub fn opener_tally(&self) -> OpenerTally {
+        self.processes.opener_tally()
+    }
+
     /// Waits for `timeout` at most, or until a ring fills up.
     pub fn wait(&self, timeout: Duration) {
         self.kernel.wait(timeout);
@@ -151,6 +161,11 @@ impl Sampler {
             self.needs_scan = true;
         }
         Ok(())
+    }
+
+    /// Forgets what is not needed any more though the window goes on. Call it about once a second.
+    pub fn tidy(&mut self) {
+        self.processes.tidy();
     }
 
     /// Ends sampling and waits until all that was sampled before `end_ns` can be drained. Samples that wait for unwind tables are
@@ -341,10 +356,11 @@ impl Sampler {
         }
         let Some(known) = self.processes.executable(ExecutableId(executable)) else { return };
         if known.file.get().is_none()
+            && let Some(instance) = self.processes.get(pid)
             && let Some(mapping) =
                 mappings.list().iter().find(|mapping| mapping.executable == executable)
         {
-            self.processes.open_executable(pid, mapping);
+            self.processes.open_executable(instance, mapping);
         }
         self.tables.ask(known, self.kernel.table_slot(executable));
     }
@@ -368,6 +384,14 @@ impl Sampler {
 
     /// Ends the window: what was counted in it. Each stack's contents are sent once more in the next.
     pub fn close_window(&mut self) -> Result<Vec<CountedStack>, kernel::Error> {
+        let n_all = self.n_other_stacks();
+        let n_other = n_all - std::mem::replace(&mut self.n_other_before, n_all);
+        if n_other > 0 {
+            tracing::warn!(
+                n_other,
+                "more distinct stacks than sampling.max_stacks: these samples are in [other stacks]"
+            );
+        }
         let stacks = self.counts.take(&self.processes);
         self.tables.used(&stacks);
         self.processes.close_window();
@@ -393,7 +417,12 @@ impl Sampler {
         ]);
         let outcomes = UnwindOutcome::ALL.into_iter().zip(self.n_outcomes).collect();
         let (counted, filtered) = (self.n_counted, self.n_filtered);
-        Ok(Tally { captured: counters.captured, counted, filtered, losses, outcomes })
+        let other_stacks = self.n_other_stacks();
+        Ok(Tally { captured: counters.captured, counted, filtered, other_stacks, losses, outcomes })
+    }
+
+    fn n_other_stacks(&self) -> u64 {
+        self.stacks.n_other() + self.counts.n_merged()
     }
 }
 

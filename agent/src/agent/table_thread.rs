@@ -1,7 +1,6 @@
 //! The thread behind [`super::tables`]: opened files in; tables, in the kernel's memory and for the sampler, out.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use agent_common::table_slot::NO_SLOT;
 use super::quota::Quota;
 use super::tables::{Event, Request};
 use crate::kernel::{Allocate, PlacedPart, PlacedTable, PublishError, UnwindTables};
-use crate::process::{Executable, ExecutableId};
+use crate::process::{Executable, ExecutableId, OpenFile, Opening};
 use crate::symbolize::TableWorker;
 use crate::unwind::{ALIGN_WORDS, DiskCache, Extent, NoTable, Table, place};
 
@@ -103,16 +102,10 @@ impl TableThread {
         Ok(table)
     }
 
-    fn opened(executable: &Executable) -> Result<Arc<File>, NoTable> {
-        let until = Instant::now() + OPEN_LIMIT;
-        loop {
-            if let Some(file) = executable.file.get() {
-                return Ok(Arc::clone(file));
-            }
-            if Instant::now() > until {
-                return Err(NoTable::Unreadable);
-            }
-            std::thread::sleep(Duration::from_millis(2));
+    fn opened(executable: &Executable) -> Result<Arc<OpenFile>, NoTable> {
+        match executable.file.wait(Instant::now() + OPEN_LIMIT) {
+            Opening::Opened(file) => Ok(file),
+            Opening::NotAsked | Opening::Pending | Opening::Failed(_) => Err(NoTable::Unreadable),
         }
     }
 

@@ -1,6 +1,5 @@
 //! The agent's settings as files, environment and flags give them in; the checked settings of each stage out.
 
-mod duration;
 mod server;
 mod symbolize;
 #[cfg(test)]
@@ -12,13 +11,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use units::{Bytes, Span};
 
 use crate::export;
 use crate::kernel;
 use crate::label;
 use crate::symbolize as naming;
 
-pub use self::duration::HumanDuration;
 pub use self::server::{Basic, Bearer, Server};
 pub use self::symbolize::{Debuginfod, Demangle, Symbolize};
 
@@ -47,7 +46,7 @@ pub struct Config {
     /// How often.
     pub sampling: Sampling,
     /// How long the profiles are.
-    pub window: HumanDuration,
+    pub window: Span,
     /// Where to.
     pub server: Server,
     /// How series are told apart.
@@ -70,6 +69,8 @@ pub struct Config {
 pub struct Sampling {
     /// Samples a second on each busy CPU.
     pub frequency_hz: u32,
+    /// Bound on the distinct stacks of one window; 0: by the number of CPUs.
+    pub max_stacks: u32,
 }
 
 /// `labels`
@@ -109,7 +110,7 @@ pub struct Bpf {
     /// Whether the programs' own log is shown.
     pub log: bool,
     /// Bytes of the ring that samples leave by; 0: by the number of CPUs.
-    pub ring_bytes: u32,
+    pub ring_bytes: Bytes,
     /// Processes whose mappings the kernel side knows; 0: by the machine's memory.
     pub max_processes: u32,
     /// Distinct stacks of a window that the kernel side tells apart; 0: by the number of CPUs.
@@ -171,7 +172,7 @@ impl Default for Config {
 impl Default for Sampling {
     fn default() -> Self {
         // Prime, so that it does not march in step with timers of 100 Hz.
-        Self { frequency_hz: 97 }
+        Self { frequency_hz: 97, max_stacks: 0 }
     }
 }
 
@@ -203,7 +204,8 @@ impl Config {
     /// Checks every setting; the first that cannot be is the error.
     pub fn validate(&self) -> Result<(), Error> {
         check_range("sampling.frequency_hz", u64::from(self.sampling.frequency_hz), 1, 1000)?;
-        let window = self.window.get();
+        check_auto_range("sampling.max_stacks", self.sampling.max_stacks)?;
+        let window = self.window.duration();
         if window < Duration::from_secs(1) || window > Duration::from_mins(10) {
             return Err(Error::new("window", format!("{} is not between 1s and 10m", self.window)));
         }
@@ -219,6 +221,7 @@ impl Config {
     pub fn kernel(&self) -> kernel::Config {
         let Bpf { log, ring_bytes, max_processes, stack_slots } = self.bpf;
         let frequency_hz = self.sampling.frequency_hz;
+        let ring_bytes = u32::try_from(ring_bytes.0).unwrap_or(u32::MAX);
         let max_table_bytes = self.unwind.table_bytes;
         kernel::Config {
             frequency_hz,
@@ -228,6 +231,11 @@ impl Config {
             max_table_bytes,
             log,
         }
+    }
+
+    /// Bound on the distinct stacks of one window; `None`: by the machine.
+    pub fn max_stacks(&self) -> Option<usize> {
+        Some(self.sampling.max_stacks as usize).filter(|max_stacks| *max_stacks > 0)
     }
 
     /// Settings of the names.
@@ -265,12 +273,13 @@ impl Config {
 
 impl Bpf {
     fn validate(&self) -> Result<(), Error> {
-        let ring_bytes = self.ring_bytes;
-        let is_ring_size =
-            ring_bytes == 0 || (ring_bytes.is_power_of_two() && ring_bytes >= 64 * 1024);
+        let ring_bytes = self.ring_bytes.0;
+        let is_ring_size = ring_bytes == 0
+            || (ring_bytes.is_power_of_two() && (64 << 10..=1 << 30).contains(&ring_bytes));
         if !is_ring_size {
             let message = format!(
-                "{ring_bytes} is neither 0 (chosen by the machine) nor a power of two from 65536 on"
+                "{} is neither 0 (chosen by the machine) nor a power of two from 64KiB to 1GiB",
+                self.ring_bytes
             );
             return Err(Error::new("bpf.ring_bytes", message));
         }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use units::{Bytes, Span};
 use url::Url;
 
 use crate::export::{self, Authorization, Secret, SecretSource};
 
-use super::{Error, HumanDuration};
+use super::Error;
 
 /// Headers that the exporter sets itself or that belong to the connection.
 const RESERVED_HEADERS: [&str; 8] = [
@@ -43,11 +44,11 @@ pub struct Server {
     /// The only certificates that the server may be signed by; empty: those of the system.
     pub ca_file: PathBuf,
     /// Longest wait for a connection.
-    pub connect_timeout: HumanDuration,
+    pub connect_timeout: Span,
     /// Longest wait for an answer.
-    pub timeout: HumanDuration,
+    pub timeout: Span,
     /// Bound on the profiles that wait for the server.
-    pub queue_bytes: usize,
+    pub queue_bytes: Bytes,
 }
 
 /// `server.basic`
@@ -83,7 +84,7 @@ impl Default for Server {
             ca_file: PathBuf::new(),
             connect_timeout: Duration::from_secs(5).into(),
             timeout: Duration::from_secs(30).into(),
-            queue_bytes: 16 * 1024 * 1024,
+            queue_bytes: Bytes::from_mib(16),
         }
     }
 }
@@ -99,11 +100,8 @@ impl Server {
                 "has no effect on http:// addresses; write https:// in server.url",
             ));
         }
-        if !(1024 * 1024..=1 << 32).contains(&self.queue_bytes) {
-            let message = format!(
-                "{} is not between 1048576 (1 MiB) and 4294967296 (4 GiB)",
-                self.queue_bytes
-            );
+        if !(1 << 20..=1 << 32).contains(&self.queue_bytes.0) {
+            let message = format!("{} is not between 1MiB and 4GiB", self.queue_bytes);
             return Err(Error::new("server.queue_bytes", message));
         }
         let authorization = self.authorization()?;
@@ -115,7 +113,7 @@ impl Server {
             ca_file: is_set.then(|| self.ca_file.clone()),
             connect_timeout: checked_timeout("server.connect_timeout", self.connect_timeout)?,
             timeout: checked_timeout("server.timeout", self.timeout)?,
-            queue_bytes: self.queue_bytes,
+            queue_bytes: self.queue_bytes.len(),
         })
     }
 
@@ -223,9 +221,11 @@ fn source(key: &'static str, value: &Secret, file: &Path) -> Result<Option<Secre
     }
 }
 
-fn checked_timeout(key: &'static str, timeout: HumanDuration) -> Result<Duration, Error> {
-    if timeout.get() < Duration::from_millis(10) || timeout.get() > Duration::from_mins(10) {
+fn checked_timeout(key: &'static str, timeout: Span) -> Result<Duration, Error> {
+    if timeout.duration() < Duration::from_millis(10)
+        || timeout.duration() > Duration::from_mins(10)
+    {
         return Err(Error::new(key, format!("{timeout} is not between 10ms and 10m")));
     }
-    Ok(timeout.get())
+    Ok(timeout.duration())
 }

@@ -8,18 +8,20 @@ use url::Url;
 
 use crate::symbolize as naming;
 
-use super::{Error, HumanDuration, check_range};
+use units::{Bytes, Span};
+
+use super::{Error, check_range};
 
 /// `symbolize`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Symbolize {
     /// How long the worker may take for one file before it is replaced.
-    pub worker_deadline: HumanDuration,
+    pub worker_deadline: Span,
     /// Bound on the frames whose names are kept.
     pub cache_frames: usize,
     /// Bound on the debug information that is expanded of one file, where it is compressed.
-    pub debug_bytes: u64,
+    pub debug_bytes: Bytes,
     /// What the worker may use of one CPU, after a burst.
     pub cpu_percent: u32,
     /// How C++ names are written.
@@ -37,11 +39,11 @@ pub struct Debuginfod {
     /// Where the files are kept.
     pub cache_dir: PathBuf,
     /// Bound on all of them together.
-    pub cache_bytes: u64,
+    pub cache_bytes: Bytes,
     /// Bound on one.
-    pub file_bytes: u64,
+    pub file_bytes: Bytes,
     /// Longest wait for one.
-    pub timeout: HumanDuration,
+    pub timeout: Span,
 }
 
 impl Default for Debuginfod {
@@ -49,8 +51,8 @@ impl Default for Debuginfod {
         Self {
             urls: Vec::new(),
             cache_dir: PathBuf::from("/var/cache/pilotlight/debuginfod"),
-            cache_bytes: 2 << 30,
-            file_bytes: 512 << 20,
+            cache_bytes: Bytes(2 << 30),
+            file_bytes: Bytes::from_mib(512),
             timeout: Duration::from_mins(2).into(),
         }
     }
@@ -76,7 +78,7 @@ impl Default for Symbolize {
         Self {
             worker_deadline: deadline.into(),
             cache_frames: cache_entries,
-            debug_bytes,
+            debug_bytes: Bytes(debug_bytes),
             cpu_percent: 20,
             demangle: Demangle::Full,
             debuginfod: Debuginfod::default(),
@@ -87,9 +89,9 @@ impl Default for Symbolize {
 impl Symbolize {
     pub(super) fn stage(&self) -> naming::Config {
         naming::Config {
-            deadline: self.worker_deadline.get(),
+            deadline: self.worker_deadline.duration(),
             cache_entries: self.cache_frames,
-            debug_bytes: self.debug_bytes,
+            debug_bytes: self.debug_bytes.0,
             cpu_percent: Some(self.cpu_percent),
             demangle: match self.demangle {
                 Demangle::Full => naming::Demangle::Full,
@@ -104,7 +106,9 @@ impl Symbolize {
 
     pub(super) fn validate(&self) -> Result<(), Error> {
         let deadline = self.worker_deadline;
-        if deadline.get() < Duration::from_millis(100) || deadline.get() > Duration::from_mins(1) {
+        if deadline.duration() < Duration::from_millis(100)
+            || deadline.duration() > Duration::from_mins(1)
+        {
             return Err(Error::new(
                 "symbolize.worker_deadline",
                 format!("{deadline} is not between 100ms and 1m"),
@@ -121,9 +125,9 @@ impl Debuginfod {
         naming::debuginfod::Config {
             urls: self.urls.clone(),
             cache_folder: self.cache_dir.clone(),
-            cache_bytes: self.cache_bytes,
-            file_bytes: self.file_bytes,
-            timeout: self.timeout.get(),
+            cache_bytes: self.cache_bytes.0,
+            file_bytes: self.file_bytes.0,
+            timeout: self.timeout.duration(),
         }
     }
 

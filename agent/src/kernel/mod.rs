@@ -214,10 +214,12 @@ impl Kernel {
     /// Follows CPUs that came or went since the last call; gives how many came and went.
     pub fn follow_cpus(&mut self) -> Result<(usize, usize), Error> {
         let online = online_cpus()?;
-        let gone: Vec<u32> =
-            self.links.keys().copied().filter(|cpu| !online.contains(cpu)).collect();
-        let came: Vec<u32> =
-            online.into_iter().filter(|cpu| !self.links.contains_key(cpu)).collect();
+        // Off and on again between two looks: online, but nothing is sampled there any more.
+        let mut gone: Vec<u32> =
+            self.sidebands.iter_mut().filter_map(|s| s.has_died().then_some(s.cpu())).collect();
+        let has_gone = |cpu: &u32| !online.contains(cpu) && !gone.contains(cpu);
+        let more: Vec<u32> = self.links.keys().copied().filter(has_gone).collect();
+        gone.extend(more);
         for cpu in &gone {
             self.sidebands.retain(|sideband| sideband.cpu() != *cpu);
             if let Some(link) = self.links.remove(cpu) {
@@ -227,6 +229,8 @@ impl Kernel {
                 }
             }
         }
+        let came: Vec<u32> =
+            online.into_iter().filter(|cpu| !self.links.contains_key(cpu)).collect();
         for &cpu in &came {
             // A CPU can go again in between: the next call sees it.
             if let Err(error) = self.follow_cpu(cpu) {

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use perf_event_open_sys::bindings::{
-    PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_SAMPLE_TID, PERF_SAMPLE_TIME,
-    PERF_TYPE_SOFTWARE, perf_event_attr,
+    PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_FORMAT_TOTAL_TIME_ENABLED, PERF_SAMPLE_TID,
+    PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, perf_event_attr,
 };
 
 use super::Error;
@@ -19,6 +19,8 @@ const WAKEUP_BYTES: u32 = 128 * 1024;
 pub(super) struct Sideband {
     cpu: u32,
     ring: PerfRing,
+    /// How long the event had been enabled at the last look.
+    enabled_ns: u64,
 }
 
 impl Sideband {
@@ -26,12 +28,23 @@ impl Sideband {
     pub(super) fn open(cpu: u32) -> Result<Self, Error> {
         let event = open_event(cpu).map_err(|source| error(cpu, source))?;
         let ring = PerfRing::new(event).map_err(|source| error(cpu, source))?;
-        Ok(Self { cpu, ring })
+        Ok(Self { cpu, ring, enabled_ns: 0 })
     }
 
     /// Which CPU.
     pub(super) fn cpu(&self) -> u32 {
         self.cpu
+    }
+
+    /// Whether the kernel has taken the event out since the last look. It does so when the CPU goes offline, says it to nobody,
+    /// and does not put it back when the CPU returns, perhaps within the same moment; but the event's time stands still.
+    pub(super) fn has_died(&mut self) -> bool {
+        // Value and enabled time. What cannot be read is dead too.
+        let mut bytes = [0; 16];
+        let n_bytes = rustix::io::read(self.ring.as_fd(), &mut bytes).unwrap_or(0);
+        let enabled_ns = u64::from_ne_bytes(bytes[8..].try_into().expect("it is 8 bytes"));
+        let was_ns = std::mem::replace(&mut self.enabled_ns, enabled_ns);
+        n_bytes < bytes.len() || enabled_ns <= was_ns
     }
 
     /// Hands over all records.
@@ -53,6 +66,7 @@ fn attributes() -> perf_event_attr {
     attr.size = size_of::<perf_event_attr>() as u32;
     attr.config = u64::from(PERF_COUNT_SW_DUMMY);
     attr.sample_type = u64::from(PERF_SAMPLE_TID | PERF_SAMPLE_TIME);
+    attr.read_format = u64::from(PERF_FORMAT_TOTAL_TIME_ENABLED);
     attr.clockid = libc::CLOCK_MONOTONIC;
     attr.set_use_clockid(1);
     attr.set_sample_id_all(1);

@@ -1,18 +1,22 @@
 //! Files that processes run code of: one entry for all processes that map the same file.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::linux::fs::MetadataExt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
-
+use super::file::{ExecutableFile, Opening};
+use super::open::Place;
+use super::opener::{Opener, OpenerTally};
 use crate::event::MappedFile;
 
 /// Path that stands for the vDSO.
 pub const VDSO: &str = "[vdso]";
+
+/// Files that are known at a time. What is mapped beyond is placed nowhere, as memory without a file: nobody can make the
+/// agent large by mapping files.
+pub(super) const MAX_EXECUTABLES: usize = 1 << 17;
 
 /// The agent's number for an executable file; the same number in the kernel's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,9 +29,8 @@ pub struct Executable {
     pub id: ExecutableId,
     /// Path as the process that was seen first maps it, without ` (deleted)`; `[vdso]` for the vDSO.
     pub path: String,
-    /// The open file, where it could be opened (through `/proc/PID/map_files`, else by path if device and inode agree).
-    /// For the vDSO a memfd with its bytes.
-    pub file: OnceLock<Arc<File>>,
+    /// The file, once a process that maps it was sampled. For the vDSO a memfd with its bytes.
+    pub file: Arc<ExecutableFile>,
 }
 
 impl Executable {
@@ -37,38 +40,30 @@ impl Executable {
     }
 }
 
+/// Where a process has mapped a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MappedAt {
+    pub(super) pid: u32,
+    pub(super) parent_pid: u32,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
 /// All executables that live processes or pending stacks refer to.
 #[derive(Debug, Default)]
 pub(super) struct Executables {
     by_key: HashMap<MappedFile, Arc<Executable>>,
     by_id: HashMap<ExecutableId, Entry>,
     n_given: u32,
+    /// Files that are not open yet, and where they were mapped.
+    asked: RefCell<HashMap<ExecutableId, MappedAt>>,
+    opener: Opener,
 }
 
 #[derive(Debug)]
 struct Entry {
     executable: Arc<Executable>,
     key: MappedFile,
-    stamp: OnceLock<Stamp>,
-}
-
-/// What changes when a file is overwritten in place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    len: u64,
-    mtime: i64,
-    mtime_nsec: i64,
-}
-
-impl Stamp {
-    fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
-            len: metadata.len(),
-            mtime: metadata.st_mtime(),
-            mtime_nsec: metadata.st_mtime_nsec(),
-        })
-    }
 }
 
 impl Executables {
@@ -80,11 +75,13 @@ impl Executables {
         {
             return Some(known.id);
         }
+        if self.by_id.len() >= MAX_EXECUTABLES {
+            return None;
+        }
         self.n_given = self.n_given.wrapping_add(1);
         let id = ExecutableId(self.n_given);
-        let executable = Arc::new(Executable { id, path: key.path.clone(), file: OnceLock::new() });
-        let entry =
-            Entry { executable: Arc::clone(&executable), key: key.clone(), stamp: OnceLock::new() };
+        let executable = Arc::new(Executable { id, path: key.path.clone(), file: Arc::default() });
+        let entry = Entry { executable: Arc::clone(&executable), key: key.clone() };
         self.by_key.insert(key, executable);
         self.by_id.insert(id, entry);
         Some(id)
@@ -95,38 +92,56 @@ impl Executables {
         self.by_id.get(&id).map(|entry| &entry.executable)
     }
 
-    /// Opens the file of a mapping of a process, if it is not open yet.
-    pub(super) fn open(&self, id: ExecutableId, pid: u32, start: u64, end: u64) {
-        let Some(entry) = self.by_id.get(&id) else { return };
-        if entry.executable.file.get().is_some() {
+    /// Asks for the file of a mapping of a process, if it is not open yet. Never waits.
+    pub(super) fn open(&self, id: ExecutableId, mapped: MappedAt) {
+        let Some(Entry { executable, key }) = self.by_id.get(&id) else { return };
+        if executable.file.get().is_some() {
             return;
         }
-        let opened = if entry.key.path == VDSO {
-            read_vdso()
-        } else {
-            open_mapped(pid, start, end, &entry.key)
-        };
-        match opened {
-            Ok(file) => {
-                if let Ok(stamp) = Stamp::of(&file) {
-                    entry.stamp.get_or_init(|| stamp);
-                }
-                entry.executable.file.get_or_init(|| Arc::new(file));
-            }
-            Err(error) => {
-                tracing::debug!(pid, path = entry.key.path, %error, "cannot open an executable");
+        let MappedAt { pid, parent_pid, start, end } = mapped;
+        if key.path != VDSO {
+            let place = Place { pid, parent_pid, start, end, file: key.clone() };
+            executable.file.ask(&self.opener, place);
+            self.asked.borrow_mut().insert(id, mapped);
+            return;
+        }
+        match read_vdso() {
+            Ok(file) => executable.file.set(file),
+            Err(error) => tracing::debug!(%error, "cannot read the vDSO"),
+        }
+    }
+
+    /// Asks again for files that could not be opened for a reason that may have passed.
+    pub(super) fn ask_again(&self) {
+        let asked = self.asked.take();
+        for (id, mapped) in asked {
+            let Some(executable) = self.get(id) else { continue };
+            match executable.file.opening() {
+                Opening::Failed(why) if why.may_pass() => self.open(id, mapped),
+                Opening::Pending => drop(self.asked.borrow_mut().insert(id, mapped)),
+                Opening::NotAsked | Opening::Opened(_) | Opening::Failed(_) => {}
             }
         }
     }
 
+    /// Looks at something of a process that may never answer, on another thread.
+    pub(super) fn look(&self, look: impl FnOnce() + Send + 'static) {
+        self.opener.look(look);
+    }
+
+    /// Keeps an eye on files that take long to open.
+    pub(super) fn watch(&self) {
+        self.opener.watch();
+    }
+
+    /// What has become of files so far.
+    pub(super) fn opener_tally(&self) -> OpenerTally {
+        self.opener.tally()
+    }
+
     fn is_overwritten(&self, id: ExecutableId) -> bool {
         let Some(entry) = self.by_id.get(&id) else { return true };
-        match (entry.executable.file.get(), entry.stamp.get()) {
-            (Some(file), Some(stamp)) if entry.key.path != VDSO => {
-                Stamp::of(file).is_ok_and(|now| now != *stamp)
-            }
-            _ => false,
-        }
+        entry.executable.file.get().is_some_and(|file| file.is_overwritten())
     }
 
     /// Forgets what neither `used` nor anybody else refers to.
@@ -153,40 +168,6 @@ fn key_of(file: &MappedFile) -> Option<MappedFile> {
     (key.inode != 0 || key.path == VDSO).then_some(key)
 }
 
-fn open_mapped(pid: u32, start: u64, end: u64, key: &MappedFile) -> io::Result<File> {
-    let by_mapping = format!("/proc/{pid}/map_files/{start:x}-{end:x}");
-    match open_checked(&by_mapping, None) {
-        Ok(file) => Ok(file),
-        // The process is gone, or has mapped something else: the path will do if it leads to the same file.
-        Err(_) => open_checked(&key.path, Some(key)),
-    }
-}
-
-/// Opens a regular file without waiting on what is none. With a key only the very file that was mapped is opened.
-fn open_checked(path: &str, key: Option<&MappedFile>) -> io::Result<File> {
-    let place = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
-    let metadata = place.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if let Some(key) = key {
-        let device = metadata.st_dev();
-        let is_same = rustix::fs::major(device) == key.major
-            && rustix::fs::minor(device) == key.minor
-            && metadata.st_ino() == key.inode;
-        if !is_same {
-            return Err(io::Error::other("another file stands at its path now"));
-        }
-    }
-    let by_fd = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place));
-    let file: OwnedFd = rustix::fs::open(
-        by_fd,
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
-        Mode::empty(),
-    )?;
-    Ok(File::from(file))
-}
-
 /// The vDSO's bytes: all 64-bit processes have the same, so the agent's own do.
 fn read_vdso() -> io::Result<File> {
     use std::io::Write;
@@ -211,12 +192,36 @@ fn read_vdso() -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::linux::fs::MetadataExt;
     use std::os::unix::fs::FileExt;
+    use std::time::{Duration, Instant};
 
-    use super::{Executables, MappedFile, VDSO};
+    use super::{Executables, MappedAt, MappedFile, VDSO};
+    use crate::process::{Opening, Unopened};
+
+    /// No such process: what is mapped there is opened by path, if device and inode agree.
+    const NOWHERE: MappedAt = MappedAt { pid: u32::MAX, parent_pid: 0, start: 0, end: 4096 };
 
     fn file(inode: u64, generation: u64, path: &str) -> MappedFile {
         MappedFile { major: 8, minor: 1, inode, generation, path: path.to_owned() }
+    }
+
+    fn key_of_path(path: &std::path::Path) -> MappedFile {
+        let metadata = std::fs::metadata(path).unwrap();
+        MappedFile {
+            major: rustix::fs::major(metadata.st_dev()),
+            minor: rustix::fs::minor(metadata.st_dev()),
+            inode: metadata.st_ino(),
+            generation: 1,
+            path: path.to_str().unwrap().to_owned(),
+        }
+    }
+
+    fn open(executables: &mut Executables, key: &MappedFile) -> Opening {
+        let id = executables.of_file(key).unwrap();
+        executables.open(id, NOWHERE);
+        let until = Instant::now() + Duration::from_secs(20);
+        executables.get(id).unwrap().file.wait(until)
     }
 
     #[test]
@@ -235,38 +240,27 @@ mod tests {
     fn an_overwritten_file_is_another_one() {
         let mut temp = tempfile::NamedTempFile::new().unwrap();
         temp.write_all(b"first").unwrap();
-        let path = temp.path().to_str().unwrap().to_owned();
-        let metadata = std::fs::metadata(&path).unwrap();
-        let device = std::os::linux::fs::MetadataExt::st_dev(&metadata);
-        let key = MappedFile {
-            major: rustix::fs::major(device),
-            minor: rustix::fs::minor(device),
-            inode: std::os::linux::fs::MetadataExt::st_ino(&metadata),
-            generation: 1,
-            path,
-        };
+        let key = key_of_path(temp.path());
         let mut executables = Executables::default();
-        let first = executables.of_file(&key).unwrap();
-        // No such process: opened by path, because device and inode agree.
-        executables.open(first, u32::MAX, 0, 4096);
-        assert!(executables.get(first).unwrap().file.get().is_some());
-        assert_eq!(executables.of_file(&key), Some(first));
+        let first = executables.of_file(&key);
+        assert!(matches!(open(&mut executables, &key), Opening::Opened(_)));
+        assert_eq!(executables.of_file(&key), first);
         temp.write_all(b"and more").unwrap();
-        assert_ne!(executables.of_file(&key), Some(first));
+        assert_ne!(executables.of_file(&key), first);
+        assert!(matches!(open(&mut executables, &key), Opening::Opened(_)));
         let other = MappedFile { inode: key.inode + 1, ..key };
-        let other = executables.of_file(&other).unwrap();
-        executables.open(other, u32::MAX, 0, 4096);
-        assert!(
-            executables.get(other).unwrap().file.get().is_none(),
-            "another file stands at that path"
-        );
+        let opening = open(&mut executables, &other);
+        assert!(matches!(opening, Opening::Failed(Unopened::Replaced)), "{opening:?}");
+        let tally = executables.opener_tally();
+        assert_eq!((tally.n_opened, tally.n_stuck, tally.n_waiting), (2, 0, 0));
+        assert!(tally.unopened.contains(&(Unopened::Replaced, 1)), "{tally:?}");
     }
 
     #[test]
     fn the_vdso_is_an_elf_file() {
         let mut executables = Executables::default();
         let id = executables.of_file(&file(0, 0, VDSO)).unwrap();
-        executables.open(id, std::process::id(), 0, 0);
+        executables.open(id, NOWHERE);
         let mut magic = [0; 4];
         executables.get(id).unwrap().file.get().unwrap().read_exact_at(&mut magic, 0).unwrap();
         assert_eq!(&magic, b"\x7fELF");

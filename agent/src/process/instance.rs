@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use agent_common::mapping::Mapping;
 
-use super::executable::Executables;
+use super::executable::{Executables, MappedAt};
 use super::{Executable, ExecutableId, Identity, Mappings, Process, Root, scan};
 
 /// Basename of this program: its processes are told apart by their command.
@@ -12,7 +12,7 @@ const OWN_NAME: &str = "pilotlight";
 
 /// A process between two execs, while it is followed.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts that are independent of each other")]
+#[expect(clippy::struct_excessive_bools, reason = "six facts that are independent of each other")]
 pub struct Instance {
     /// Distinct within this run of the agent.
     pub key: u64,
@@ -26,7 +26,7 @@ pub struct Instance {
     pub(super) is_kernel_thread: bool,
     pub(super) exe: Option<ExecutableId>,
     pub(super) exe_path: Option<String>,
-    pub(super) own_command: Option<String>,
+    pub(super) own_command: Arc<OnceLock<String>>,
     pub(super) cgroup_file: Option<String>,
     pub(super) root: Option<Arc<Root>>,
     pub(super) jit_dump: Option<ExecutableId>,
@@ -35,7 +35,11 @@ pub struct Instance {
     /// Samples that came without a list though one was given.
     pub(super) n_unlisted: u32,
     pub(super) is_sampled: bool,
+    /// It was sampled since the table was tidied.
+    pub(super) is_sampled_lately: bool,
     pub(super) is_looked_at: bool,
+    /// It was sampled, or the program before it: the files that it maps are opened at once.
+    pub(super) opens_files: bool,
     pub(super) ended: bool,
     /// Events before this time are in the scan already.
     pub(super) scanned_ns: u64,
@@ -53,14 +57,16 @@ impl Instance {
             is_kernel_thread: false,
             exe: None,
             exe_path: None,
-            own_command: None,
+            own_command: Arc::default(),
             cgroup_file: None,
             root: None,
             jit_dump: None,
             published: Vec::new(),
             n_unlisted: 0,
             is_sampled: false,
+            is_sampled_lately: false,
             is_looked_at: false,
+            opens_files: false,
             ended: false,
             scanned_ns: 0,
         }
@@ -90,6 +96,7 @@ impl Instance {
             return;
         }
         self.is_looked_at = true;
+        self.opens_files = true;
         let pid = self.identity.pid;
         self.cgroup_file = scan::cgroup_file(pid);
         self.root = Root::of(pid).ok().map(Arc::new);
@@ -98,13 +105,19 @@ impl Instance {
         }
         let exe_path = self.exe_path.as_deref().unwrap_or_default();
         if exe_path.rsplit('/').next() == Some(OWN_NAME) {
-            self.own_command = scan::command(pid);
+            // A process can have its command line in memory that never comes.
+            let own_command = Arc::clone(&self.own_command);
+            executables.look(move || {
+                if let Some(command) = scan::command(pid) {
+                    own_command.get_or_init(|| command);
+                }
+            });
         }
         if let Some(exe) = self.exe
             && let Some(mapping) =
                 self.mappings.list().iter().find(|mapping| mapping.executable == exe.0)
         {
-            executables.open(exe, pid, mapping.start, mapping.end);
+            self.open(executables, mapping);
         }
     }
 
@@ -119,8 +132,15 @@ impl Instance {
         };
         if executables.get(id).is_some_and(is_dump) {
             self.jit_dump = Some(id);
-            executables.open(id, self.identity.pid, mapping.start, mapping.end);
+            self.open(executables, mapping);
         }
+    }
+
+    /// Has the file of one of its mappings opened.
+    pub(super) fn open(&self, executables: &Executables, mapping: &Mapping) {
+        let (pid, parent_pid) = (self.identity.pid, self.parent_pid);
+        let &Mapping { start, end, executable, .. } = mapping;
+        executables.open(ExecutableId(executable), MappedAt { pid, parent_pid, start, end });
     }
 
     /// The process as it is known now.
@@ -135,7 +155,7 @@ impl Instance {
             executable: self.exe.and_then(|id| executables.get(id)).cloned(),
             exe_path: self.exe_path.clone(),
             is_kernel_thread: self.is_kernel_thread,
-            own_command: self.own_command.clone(),
+            own_command: self.own_command.get().cloned(),
             cgroup_file,
             root: self.root.clone(),
             jit_dump: self.jit_dump.and_then(|id| executables.get(id)).cloned(),

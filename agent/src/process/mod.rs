@@ -1,5 +1,8 @@
 //! Side road: process events and `/proc` in; processes, their mappings and their executables out.
 
+mod open;
+mod opener;
+mod file;
 mod executable;
 mod mappings;
 mod root;
@@ -7,11 +10,16 @@ mod scan;
 mod instance;
 mod table;
 #[cfg(test)]
+mod opener_tests;
+#[cfg(test)]
 mod tests;
 
 pub use self::executable::{Executable, ExecutableId, VDSO};
+pub use self::file::{ExecutableFile, OpenFile, Opening};
 pub use self::instance::Instance;
 pub use self::mappings::Mappings;
+pub use self::open::Unopened;
+pub use self::opener::OpenerTally;
 pub use self::root::Root;
 pub use self::table::Processes;
 

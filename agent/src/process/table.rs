@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use agent_common::mapping::Mapping;
 
-use super::executable::Executables;
-use super::{Executable, ExecutableId, Identity, Instance, Mappings, Process, scan};
+use super::executable::{Executables, MAX_EXECUTABLES};
+use super::{Executable, ExecutableId, Identity, Instance, Mappings, OpenerTally, Process, scan};
 use crate::event::{MappedFile, ProcessEvent, ProcessEventKind};
 
 /// Lists of a process that may still be named by samples on their way.
 const MAX_PUBLISHED: usize = 4;
 /// Samples without a list after which a process that was given one is given one again: the kernel has pushed it out.
 const MAX_UNLISTED: u32 = 8;
+
+/// Sampled processes that have ended within a window and of which more is remembered than the name of the thread.
+const MAX_REPLACED: usize = 1 << 16;
 
 /// All processes.
 #[derive(Debug, Default)]
@@ -87,6 +90,7 @@ impl Processes {
         }
         let instance = self.by_pid.get_mut(&pid).expect("it is there by now");
         instance.is_sampled = true;
+        instance.is_sampled_lately = true;
         if generation == 0 && !instance.published.is_empty() {
             instance.n_unlisted += 1;
             if instance.n_unlisted > MAX_UNLISTED {
@@ -125,14 +129,21 @@ impl Processes {
         self.executables.get(id)
     }
 
-    /// Opens the file that holds the address in the process, so that it can be read after the process's end.
-    pub fn open_executable(&self, pid: u32, mapping: &Mapping) {
-        self.executables.open(ExecutableId(mapping.executable), pid, mapping.start, mapping.end);
+    /// Has the file of a mapping opened, so that it can be read after the process's end. Never waits: the result is in the
+    /// executable's `file` some time later.
+    pub fn open_executable(&self, instance: &Instance, mapping: &Mapping) {
+        instance.open(&self.executables, mapping);
+    }
+
+    /// What has become of the files that were to be opened.
+    pub fn opener_tally(&self) -> OpenerTally {
+        self.executables.opener_tally()
     }
 
     /// After a batch of events and samples: looks at processes that were sampled for the first time, and hands over those
     /// whose mappings the kernel should be given, or (`None`) should forget. `publish` gives the list's generation.
     pub fn settle(&mut self, mut publish: impl FnMut(u32, Option<&[Mapping]>) -> Option<u32>) {
+        self.executables.watch();
         for pid in std::mem::take(&mut self.touched) {
             let Some(instance) = self.by_pid.get_mut(&pid) else {
                 publish(pid, None);
@@ -171,14 +182,37 @@ impl Processes {
         })
     }
 
+    /// Forgets, within a window, processes that have ended; of those that were sampled only what labels need is kept.
+    pub fn tidy(&mut self) {
+        let Self { by_pid, replaced, executables, .. } = self;
+        by_pid.retain(|_, instance| {
+            // Threads can outlive their process's main thread.
+            let is_kept = !instance.ended || std::mem::take(&mut instance.is_sampled_lately);
+            if !is_kept && instance.is_sampled && replaced.len() < MAX_REPLACED {
+                replaced.insert(instance.key, Arc::new(instance.snapshot(executables)));
+            }
+            is_kept
+        });
+        self.executables.ask_again();
+        if self.executables.len() > MAX_EXECUTABLES / 2 {
+            self.forget_executables();
+        }
+    }
+
     /// After a window: forgets processes that have ended and executables that nobody has mapped any more.
     pub fn close_window(&mut self) {
         self.replaced.clear();
         // Threads can outlive their process's main thread: while they are sampled the process is kept.
         self.by_pid.retain(|_, instance| !instance.ended || instance.is_sampled);
-        let mut used = HashSet::new();
         for instance in self.by_pid.values_mut() {
             instance.is_sampled = false;
+        }
+        self.forget_executables();
+    }
+
+    fn forget_executables(&mut self) {
+        let mut used = HashSet::new();
+        for instance in self.by_pid.values() {
             used.extend(instance.exe);
             let lists = instance.published.iter().map(|(_, list)| list).chain([&instance.mappings]);
             used.extend(
@@ -252,14 +286,15 @@ impl Processes {
             return;
         }
         let old = self.by_pid.get(&pid);
+        // A program that follows a sampled one is sampled as a rule: its files are opened at once.
+        let opens_files = old.is_some_and(|old| old.opens_files);
         let (start_time_ns, generation, parent_pid) = old.map_or((time_ns, 1, 0), |old| {
             (old.identity.start_time_ns, old.identity.exec_generation + 1, old.parent_pid)
         });
         let identity = Identity { pid, start_time_ns, exec_generation: generation };
         let mappings = Arc::new(Mappings::new(self.next()));
-        let instance =
-            Instance { parent_pid, comm, ..Instance::new(self.next(), identity, mappings) };
-        self.replace(pid, instance);
+        let unmapped = Instance::new(self.next(), identity, mappings);
+        self.replace(pid, Instance { parent_pid, comm, opens_files, ..unmapped });
     }
 
     fn rename(&mut self, pid: u32, comm: String, time_ns: u64) {
@@ -284,21 +319,24 @@ impl Processes {
         }
         let version = self.next();
         let id = self.executables.of_file(file);
-        let Some(instance) = self.by_pid.get_mut(&pid) else { return };
+        let Self { by_pid, executables, touched, .. } = self;
+        let Some(instance) = by_pid.get_mut(&pid) else { return };
         // The first file that is mapped after an exec is the program itself; its interpreter follows.
         if instance.exe.is_none() && !instance.is_kernel_thread && file.inode != 0 {
             instance.exe = id;
-            instance.exe_path = id
-                .and_then(|id| self.executables.get(id))
-                .map(|executable| executable.path.clone());
+            instance.exe_path =
+                id.and_then(|id| executables.get(id)).map(|executable| executable.path.clone());
         }
         let file = id.map(|id| (id, if file.inode == 0 { 0 } else { file_offset }));
         Arc::make_mut(&mut instance.mappings).map(version, start, end, file);
         if let Some(mapping) = instance.mappings.find(start).copied() {
-            instance.note_jit_dump(&mapping, &self.executables);
+            instance.note_jit_dump(&mapping, executables);
+            if instance.opens_files {
+                instance.open(executables, &mapping);
+            }
         }
         if !instance.published.is_empty() {
-            self.touched.insert(pid);
+            touched.insert(pid);
         }
     }
 
@@ -324,7 +362,7 @@ impl Processes {
         if !old.published.is_empty() {
             self.touched.insert(pid);
         }
-        if old.is_sampled {
+        if old.is_sampled && self.replaced.len() < MAX_REPLACED {
             self.replaced.insert(old.key, Arc::new(old.snapshot(&self.executables)));
         }
     }

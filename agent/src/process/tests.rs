@@ -215,3 +215,29 @@ fn this_process_is_scanned_with_its_mappings() {
         processes.get(2).map(|instance| processes.process(2, instance.key, b"").is_kernel_thread);
     assert_ne!(kthread, Some(false), "pid 2 is kthreadd");
 }
+
+#[test]
+fn within_a_window_the_ended_are_forgotten_but_for_their_labels() {
+    let mut table = Table::new();
+    let mut keys = Vec::new();
+    for i in 0..100 {
+        table.apply(ProcessEventKind::Fork { pid: CHILD + i, parent_pid: SHELL });
+        if i < 2 {
+            keys.push(table.sample(CHILD + i));
+        }
+        table.apply(ProcessEventKind::Exit { pid: CHILD + i });
+    }
+    table.processes.tidy();
+    let n_known =
+        |table: &Table| (0..100).filter(|i| table.processes.get(CHILD + i).is_some()).count();
+    assert_eq!(n_known(&table), 2, "threads may outlive the main thread");
+    assert_eq!(table.sample(CHILD), keys[0]);
+    table.processes.tidy();
+    assert_eq!(n_known(&table), 1);
+    table.processes.tidy();
+    assert_eq!(n_known(&table), 0);
+    for (i, key) in keys.into_iter().enumerate() {
+        assert_eq!(table.exe(CHILD + i as u32, key).as_deref(), Some("/bin/sh"));
+    }
+    assert!(table.processes.get(SHELL).is_some());
+}

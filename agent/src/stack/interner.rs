@@ -9,6 +9,7 @@ use agent_common::mapping::Mapping;
 use agent_common::outcome::UnwindOutcome;
 use agent_common::sample::SampleRecord;
 
+use super::other::other_stacks;
 use super::resolve::{LookedUpIn, PlacedFrame, place};
 use super::{Frame, Stack};
 use crate::event::StackContents;
@@ -17,9 +18,11 @@ use crate::unwind::Walked;
 
 /// Epochs for which contents and stacks are kept after they were last used.
 const KEPT_EPOCHS: u32 = 2;
+/// Frames for which there is room, for each stack for which there is.
+const FRAMES_A_STACK: usize = 64;
 
 /// All distinct stacks of the last windows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stacks {
     /// By the kernel's hash.
     contents: HashMap<u64, Contents>,
@@ -29,6 +32,16 @@ pub struct Stacks {
     /// By the hash of the placed frames: stacks that came on different ways are one.
     interned: HashMap<u64, Used>,
     hasher: RandomState,
+    /// What samples get for whose stacks there is no room.
+    other: Arc<Stack>,
+    bound: usize,
+    /// Of contents and stacks.
+    n_frames: usize,
+    /// When room was last made.
+    cleared: Option<u32>,
+    /// When contents were last turned away.
+    turned_away: Option<u32>,
+    n_other: u64,
 }
 
 #[derive(Debug)]
@@ -45,8 +58,29 @@ struct Used {
 }
 
 impl Stacks {
+    /// None yet, and never more than `max_stacks` distinct ones: what is beyond is `[other stacks]`.
+    pub fn new(max_stacks: usize) -> Self {
+        Self {
+            contents: HashMap::new(),
+            placed: HashMap::new(),
+            interned: HashMap::new(),
+            hasher: RandomState::new(),
+            other: other_stacks(),
+            bound: max_stacks,
+            n_frames: 0,
+            cleared: None,
+            turned_away: None,
+            n_other: 0,
+        }
+    }
+
     /// Takes a stack's contents.
     pub fn insert(&mut self, contents: StackContents, epoch: u32) {
+        if !self.has_room(contents.frames.len(), epoch) {
+            self.turned_away = Some(epoch);
+            return;
+        }
+        self.n_frames += contents.frames.len();
         let has_addresses =
             contents.frames.iter().any(|frame| frame.kind() == Some(FrameKind::Address));
         self.contents
@@ -63,6 +97,11 @@ impl Stacks {
         self.interned.is_empty()
     }
 
+    /// Samples so far whose stacks had no room.
+    pub fn n_other(&self) -> u64 {
+        self.n_other
+    }
+
     /// The stack of a sample of that process at that time; `None` when its contents have not come.
     pub fn of_sample(
         &mut self,
@@ -70,7 +109,10 @@ impl Stacks {
         instance: &Instance,
         processes: &Processes,
     ) -> Option<Arc<Stack>> {
-        let contents = self.contents.get_mut(&sample.stack_hash)?;
+        let Some(contents) = self.contents.get_mut(&sample.stack_hash) else {
+            let is_near = |epoch: u32| epoch.abs_diff(sample.epoch) <= 1;
+            return self.turned_away.is_some_and(is_near).then(|| self.other());
+        };
         contents.epoch = contents.epoch.max(sample.epoch);
         let looked_up_in = looked_up_in(sample.mapping_generation, instance);
         let key = match looked_up_in {
@@ -98,8 +140,13 @@ impl Stacks {
             .collect();
         let outcome =
             UnwindOutcome::from_u8(sample.outcome).unwrap_or(UnwindOutcome::UnwinderMissing);
-        let stack = self.intern(&frames, outcome, sample.epoch, Some(instance), processes);
-        self.placed.insert(key, Used { stack: Arc::clone(&stack), epoch: sample.epoch });
+        let Some(stack) = self.intern(&frames, outcome, sample.epoch, Some(instance), processes)
+        else {
+            return Some(self.other());
+        };
+        if self.placed.len() < 2 * self.bound {
+            self.placed.insert(key, Used { stack: Arc::clone(&stack), epoch: sample.epoch });
+        }
         Some(stack)
     }
 
@@ -110,18 +157,46 @@ impl Stacks {
         epoch: u32,
         instance: Option<&Instance>,
         processes: &Processes,
-    ) -> Arc<Stack> {
+    ) -> Option<Arc<Stack>> {
         let id = self.hasher.hash_one((placed, outcome));
         if let Some(known) = self.interned.get_mut(&id) {
             known.epoch = epoch;
-            return Arc::clone(&known.stack);
+            return Some(Arc::clone(&known.stack));
+        }
+        if !self.has_room(placed.len(), epoch) {
+            return None;
         }
         let mut frames: Vec<Frame> =
             placed.iter().map(|frame| finish(frame, instance, processes)).collect();
         frames.extend(miss_at_end(outcome, frames.is_empty()));
+        self.n_frames += frames.len();
         let stack = Arc::new(Stack { id, frames: frames.into(), outcome });
         self.interned.insert(id, Used { stack: Arc::clone(&stack), epoch });
-        stack
+        Some(stack)
+    }
+
+    fn other(&mut self) -> Arc<Stack> {
+        self.n_other += 1;
+        Arc::clone(&self.other)
+    }
+
+    /// Whether a stack of so many frames can be taken in. What earlier windows have left makes room once a window.
+    fn has_room(&mut self, n_frames: usize, epoch: u32) -> bool {
+        if !self.is_full(n_frames) {
+            return true;
+        }
+        if self.cleared == Some(epoch) {
+            return false;
+        }
+        self.cleared = Some(epoch);
+        self.retain(|used| used == epoch);
+        !self.is_full(n_frames)
+    }
+
+    fn is_full(&self, n_frames: usize) -> bool {
+        self.interned.len() >= self.bound
+            || self.contents.len() >= 2 * self.bound
+            || self.n_frames + n_frames > FRAMES_A_STACK * self.bound
     }
 
     /// The stack of a sample whose user part was walked here, in these mappings, under the kernel frames that came with it.
@@ -138,7 +213,8 @@ impl Stacks {
             .chain(&walked.frames)
             .map(|frame| place(frame, LookedUpIn::Current, mappings))
             .collect();
-        self.intern(&frames, walked.outcome, sample.epoch, None, processes)
+        let stack = self.intern(&frames, walked.outcome, sample.epoch, None, processes);
+        stack.unwrap_or_else(|| self.other())
     }
 
     /// The stack of samples whose contents never came.
@@ -156,10 +232,16 @@ impl Stacks {
 
     /// After a window: forgets what was not used for some time.
     pub fn close_window(&mut self, epoch: u32) {
-        let is_kept = |used: u32| epoch.wrapping_sub(used) <= KEPT_EPOCHS;
+        self.retain(|used| epoch.wrapping_sub(used) <= KEPT_EPOCHS);
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(u32) -> bool) {
         self.contents.retain(|_, contents| is_kept(contents.epoch));
         self.placed.retain(|_, used| is_kept(used.epoch));
         self.interned.retain(|_, used| is_kept(used.epoch));
+        let of_contents = self.contents.values().map(|contents| contents.frames.len());
+        let of_stacks = self.interned.values().map(|used| used.stack.frames.len());
+        self.n_frames = of_contents.chain(of_stacks).sum();
     }
 }
 
@@ -188,7 +270,7 @@ fn finish(frame: &PlacedFrame, instance: Option<&Instance>, processes: &Processe
                         && let Some(instance) = instance
                         && let Some(mapping) = find_mapping(&instance.mappings, executable, offset)
                     {
-                        processes.open_executable(instance.identity.pid, mapping);
+                        processes.open_executable(instance, mapping);
                     }
                     Frame::Native { executable: std::sync::Arc::clone(known), offset }
                 }

@@ -1,6 +1,7 @@
 //! Raw samples and stack contents in; interned stacks of (executable, offset) with counts, a window at a time, out.
 
 mod resolve;
+mod other;
 mod interner;
 mod counts;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::event::{MappedFile, ProcessEvent, ProcessEventKind, StackContents};
 use crate::process::Processes;
 
 const PID: u32 = 0x7000_0003;
+const MANY: usize = 1000;
 
 struct Road {
     processes: Processes,
@@ -19,7 +20,7 @@ struct Road {
 
 impl Road {
     fn new() -> Self {
-        let (processes, stacks) = (Processes::default(), Stacks::default());
+        let (processes, stacks) = (Processes::default(), Stacks::new(MANY));
         let mut road = Self { processes, stacks, generation: 0, time_ns: 0 };
         road.apply(ProcessEventKind::Exec { pid: PID, comm: "app".to_owned() });
         road
@@ -163,7 +164,7 @@ fn malformed_frames_are_visible() {
 fn counts_are_by_process_thread_name_and_stack_and_lose_nothing() {
     let mut road = Road::new();
     road.map(0x1000, "/bin/a");
-    let mut counts = Counts::default();
+    let mut counts = Counts::new(MANY);
     for (hash, comm) in [(1, b'x'), (1, b'x'), (1, b'y'), (2, b'x')] {
         road.stacks.insert(StackContents { hash, frames: [address(0x1000 + hash)].into() }, 1);
         let mut sample = sample(hash, 0);
@@ -192,4 +193,104 @@ fn contents_are_forgotten_when_they_are_not_used() {
     assert!(road.stacks.is_empty());
     let instance = road.processes.get(PID).unwrap();
     assert!(road.stacks.of_sample(&sample(1, 0), instance, &road.processes).is_none());
+}
+
+#[test]
+fn stacks_beyond_the_bound_are_other_stacks_and_known_ones_stay() {
+    let mut road = Road::new();
+    road.map(0x1000, "/bin/a");
+    road.stacks = Stacks::new(3);
+    let mut names: Vec<String> =
+        (1..=5).map(|hash| road.stack(hash, &[address(0x1000 + hash)], 0)).collect();
+    names.push(road.stack(2, &[address(0x1002)], 0));
+    assert_eq!(
+        names,
+        [
+            "/bin/a+0x101",
+            "/bin/a+0x102",
+            "/bin/a+0x103",
+            "[other stacks]",
+            "[other stacks]",
+            "/bin/a+0x102"
+        ]
+    );
+    assert_eq!((road.stacks.len(), road.stacks.n_other()), (3, 2));
+}
+
+#[test]
+fn deep_stacks_are_bounded_by_their_frames() {
+    let mut road = Road::new();
+    road.map(0x1000, "/bin/a");
+    road.stacks = Stacks::new(10);
+    let n_other = |road: &mut Road| {
+        let deep = |hash: u64| (0..127).map(move |i| address(0x1000 + (hash * 31 + i) % 0x1000));
+        for hash in 1..=8 {
+            road.stack(hash, &deep(hash).collect::<Vec<_>>(), 0);
+        }
+        road.stacks.n_other()
+    };
+    // Room for 640 frames: contents and stacks of two, and the contents of one more.
+    assert_eq!(n_other(&mut road), 6);
+}
+
+#[test]
+fn what_earlier_windows_have_left_makes_room() {
+    let mut road = Road::new();
+    road.map(0x1000, "/bin/a");
+    road.stacks = Stacks::new(2);
+    road.stack(1, &[address(0x1001)], 0);
+    road.stack(2, &[address(0x1002)], 0);
+    road.stacks.close_window(2);
+    road.stacks.insert(StackContents { hash: 3, frames: [address(0x1003)].into() }, 2);
+    let mut sample = sample(3, 0);
+    sample.epoch = 2;
+    let instance = road.processes.get(PID).unwrap();
+    let stack = road.stacks.of_sample(&sample, instance, &road.processes).unwrap();
+    assert!(matches!(&*stack.frames, [Frame::Native { offset: 0x103, .. }]), "{stack:?}");
+    assert_eq!((road.stacks.len(), road.stacks.n_other()), (1, 0));
+}
+
+#[test]
+fn too_many_counts_are_merged_by_process_and_then_in_one_and_lose_nothing() {
+    let mut road = Road::new();
+    road.map(0x1000, "/bin/a");
+    let mut counts = Counts::new(4);
+    let pids: Vec<u32> = (0..6).map(|i| PID + i).collect();
+    for &pid in &pids {
+        for hash in 1..=3 {
+            road.stacks.insert(StackContents { hash, frames: [address(0x1000 + hash)].into() }, 1);
+            let mut sample = sample(hash, 0);
+            sample.pid = pid;
+            sample.comm[0] = b'x';
+            let key = road.processes.sampled(pid, b"app", 0, 1).key;
+            let instance = road.processes.get(pid).unwrap();
+            let stack = road.stacks.of_sample(&sample, instance, &road.processes).unwrap();
+            counts.add(&sample, key, stack);
+        }
+    }
+    assert_eq!((counts.n_samples(), counts.n_merged()), (18, 14));
+    let mut taken: Vec<_> = counts
+        .take(&road.processes)
+        .iter()
+        .map(|count| {
+            let frames = count.stack.frames.iter();
+            let is_other =
+                frames.clone().any(|frame| matches!(frame, Frame::Miss { reason: "other stacks" }));
+            (count.process.comm.clone(), count.n_samples, is_other)
+        })
+        .collect();
+    taken.sort();
+    let row = |name: &str, n, is_other| (name.to_owned(), n, is_other);
+    assert_eq!(
+        taken,
+        [
+            row("app", 1, false),
+            row("app", 1, false),
+            row("app", 1, false),
+            row("app", 1, false),
+            row("app", 2, true),
+            row("app", 3, true),
+            row("other processes", 9, true),
+        ]
+    );
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use agent_common::frame::FrameKind;
 
-use crate::process::{Executable, Root};
+use crate::process::{Executable, Opening, Root};
 
 use super::debug_files::{debug_paths, package_paths, supplementary_paths};
 use super::frames::{Names, Place};
@@ -59,9 +59,12 @@ impl Symbolizer {
         until: Instant,
     ) -> (Vec<Lookup>, Miss) {
         let known = self.files.entry(wanted.id, &wanted.executable.path);
-        let Some(file) = wanted.executable.file.get() else {
-            return (Vec::new(), Miss::FileUnreadable);
+        let file = match wanted.executable.file.wait(Instant::now()) {
+            Opening::Opened(file) => file,
+            Opening::Pending => return (Vec::new(), Miss::FilePending),
+            Opening::NotAsked | Opening::Failed(_) => return (Vec::new(), Miss::FileUnreadable),
         };
+        let file = &*file;
         if known.backoff.is_blocked(Instant::now()) {
             return (Vec::new(), Miss::FileBlocked);
         }

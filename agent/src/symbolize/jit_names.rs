@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use agent_common::frame::FrameKind;
 
-use crate::process::{Identity, Process};
+use crate::process::{Identity, OpenFile, Process};
 
 use super::Module;
 use super::frames::{Entry, Names, Place, module};
@@ -42,7 +42,7 @@ pub(super) struct JitMaps {
 #[derive(Debug, Default)]
 struct JitMap {
     /// Held open: the process may end before its last samples are named.
-    map: Option<Arc<File>>,
+    map: Option<Arc<OpenFile>>,
     stamps: [Option<Stamp>; 2],
     names: HashMap<u64, Entry>,
     last_call: u64,
@@ -102,7 +102,8 @@ impl Symbolizer {
         known.last_call = n_calls;
         known.map = map.or(known.map.take());
         let sources = [dump, known.map.clone()];
-        let stamps = sources.each_ref().map(|file| file.as_deref().and_then(Stamp::of));
+        let stamps =
+            sources.each_ref().map(|file| file.as_deref().and_then(|file| Stamp::of(file)));
         if stamps != known.stamps || known.names.len() > MAX_NAMES {
             known.stamps = stamps;
             known.names.clear();
@@ -129,7 +130,7 @@ impl Symbolizer {
         &mut self,
         process: &Process,
         addresses: &[u64],
-        sources: &[Option<Arc<File>>; 2],
+        sources: &[Option<Arc<OpenFile>>; 2],
         until: Instant,
     ) {
         let mut names = Names::default();
@@ -168,14 +169,14 @@ impl Symbolizer {
     }
 
     /// The map of a process, where it or root has written one.
-    fn open_map(&mut self, process: &Process) -> Option<Arc<File>> {
+    fn open_map(&mut self, process: &Process) -> Option<Arc<OpenFile>> {
         let root = Arc::clone(process.root.as_ref()?);
         let pid = process.identity.pid;
         let open = move || {
             let path = format!("/tmp/perf-{}.map", root.pid_inside);
             let file = root.open(path.as_bytes()).ok()?;
             let owner = file.metadata().ok()?.st_uid();
-            (owner == 0 || root.has_uid(pid, owner)).then(|| Arc::new(file))
+            (owner == 0 || root.has_uid(pid, owner)).then(|| Arc::new(OpenFile::from(file)))
         };
         self.opener.run(open).flatten()
     }

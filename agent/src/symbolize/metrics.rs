@@ -15,6 +15,8 @@ pub enum Miss {
     NoSymbols,
     /// The file could not be opened when its process was seen, or not be read now.
     FileUnreadable,
+    /// The file was not open yet when the window was named.
+    FilePending,
     /// The file's headers do not fit together.
     FileMalformed,
     /// The file is larger than the cap.
@@ -44,6 +46,7 @@ impl Miss {
             Self::UnknownAddress => "unknown_address",
             Self::NoSymbols => "no_symbols",
             Self::FileUnreadable => "file_unreadable",
+            Self::FilePending => "file_pending",
             Self::FileMalformed => "file_malformed",
             Self::FileTooLarge => "file_too_large",
             Self::FileBlocked => "file_blocked",
@@ -62,6 +65,7 @@ impl Miss {
         matches!(
             self,
             Self::FileUnreadable
+                | Self::FilePending
                 | Self::FileBlocked
                 | Self::WorkerDied
                 | Self::WorkerHung

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::process::{Identity, Process, Root};
 use crate::stack::{Frame, Stack};
@@ -20,6 +20,9 @@ use super::opener::Opener;
 use super::quota::Quota;
 use super::wire::{Hello, Lookup};
 use super::{Config, Error, Module, SymbolizedStack};
+
+/// How long one call waits for files that are still being opened.
+const OPENING_LIMIT: Duration = Duration::from_secs(3);
 
 /// A stack and a process that was in it.
 #[derive(Clone, Debug)]
@@ -113,6 +116,7 @@ impl Symbolizer {
         self.files.begin_call();
         self.jit.begin_call();
         self.forget_worse_names();
+        wait_for_files(sampled, Instant::now() + OPENING_LIMIT.min(self.config.call_budget / 2));
         let until = Instant::now() + self.config.call_budget;
         let mut named = Named::new();
         let open = self.gather(sampled, &mut named);
@@ -238,4 +242,13 @@ pub(super) fn keep(cache: &mut Cache<Key, Entry>, key: Key, entry: Entry, named:
         cache.insert(key, entry.clone());
     }
     named.insert(key, entry);
+}
+
+/// Waits for the files that are being opened: what they are is asked for once.
+fn wait_for_files(sampled: &[SampledStack], until: Instant) {
+    for frame in sampled.iter().flat_map(|sampled| &sampled.stack.frames) {
+        if let Frame::Native { executable, .. } = frame {
+            executable.file.wait(until);
+        }
+    }
 }

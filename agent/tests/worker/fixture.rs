@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use agent::process::{Executable, ExecutableId, Identity, Process};
+use agent::process::{Executable, ExecutableFile, ExecutableId, Identity, Process};
 use agent::stack::{Frame, Stack};
 use agent::symbolize::{
     Config, Metrics, Miss, MissLabel, Restart, RestartLabel, SampledStack, SymbolizedFrame,
@@ -99,7 +99,7 @@ pub(crate) fn process() -> Arc<Process> {
 /// An executable as the process table would have it.
 pub(crate) fn executable(path: &str, file: Option<File>) -> Arc<Executable> {
     static IDS: AtomicU32 = AtomicU32::new(1);
-    let file = file.map_or_else(OnceLock::new, |file| OnceLock::from(Arc::new(file)));
+    let file = Arc::new(file.map(ExecutableFile::from).unwrap_or_default());
     Arc::new(Executable {
         id: ExecutableId(IDS.fetch_add(1, Ordering::Relaxed)),
         path: path.to_owned(),

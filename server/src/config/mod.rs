@@ -1,13 +1,11 @@
 //! What config/server.yaml, the environment and flags say -> checked settings for each stage.
 
-mod units;
-
 use crate::api;
-use crate::config::units::{Bytes, Span};
 use crate::ingest;
 use crate::store;
 use serde::Deserialize;
 use std::path::PathBuf;
+use units::{Bytes, Span};
 
 /// Every key has a default, and an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

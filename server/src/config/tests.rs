@@ -63,7 +63,7 @@ fn wrong_values_are_named() {
     check(
         "retention: 31 days",
         expect![[
-            r#"retention: invalid value: string "31 days", expected a length of time, as in 31d (units: ms, s, m, h, d) at line 1 column 12"#
+            r#"retention: bad duration "31 days": write a whole number and a unit, as in 500ms, 10s, 1m, 2h or 31d at line 1 column 12"#
         ]],
     );
     check("retention: 5s", expect!["retention: must be 1m or more"]);

@@ -1,4 +1,4 @@
-// Burns for so many seconds, loads a library, and burns in it for as many: loader SECONDS LIBRARY
+// Burns for so many seconds, loads a library, and burns in it for as many, or others: loader SECONDS LIBRARY [SECONDS]
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +26,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", dlerror());
         return 3;
     }
+    if (argc > 3) seconds = (uint64_t)(atof(argv[3]) * 1e9);
     after_load((void (*)(uint64_t))dlsym(library, "plugin_burn"), clock_ns(CLOCK_MONOTONIC) + seconds);
     return 0;
 }
