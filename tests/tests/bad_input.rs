@@ -397,7 +397,7 @@ fn a_library_truncated_under_the_worker_costs_that_file_only() -> Result<()> {
     let named = |stack: &Stack| stack.frames.iter().any(|f| f.function.starts_with("function_"));
     let selector = "{service_name=\"workload-loader\"}";
     let is_named = || Ok(server.stacks(selector, from)?.filtered(named).total() > 100_000_000);
-    wait_until("functions of the library are named", Duration::from_secs(60), is_named)?;
+    wait_until("functions of the library are named", Duration::from_mins(1), is_named)?;
     // Its code stays, and with it the process; its symbols go while the worker has them mapped.
     cut_after_segments(&library)?;
     let has_died = || Ok(agent.metric(RESTARTS, "\"bus_error\"")? >= 1.0);

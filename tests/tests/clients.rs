@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::child::{Child, command, output};
+use tests::measure::Meter;
 use tests::pilotlight::{Agent, CPU, Server, now_ms};
 use tests::workload::Split;
 use tests::{machine, skip, workload};
