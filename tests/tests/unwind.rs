@@ -21,10 +21,8 @@ const ENOUGH: f64 = 0.99;
 /// Whether a stack begins where stacks begin. C libraries without symbols do not name their outermost function: then it is
 /// enough that nothing says that frames are missing.
 fn is_root(function: &str) -> bool {
-    !function.starts_with('[')
-        && ["_start", "_start_c", "clone", "runtime.goexit", "libc_start_main_stage2"]
-            .iter()
-            .any(|root| function == *root || function == format!("{root}3"))
+    let function = function.trim_start_matches("__GI_").trim_start_matches('_');
+    ["start", "start_c", "clone", "clone3", "start_context", "runtime.goexit"].contains(&function)
         || function.starts_with("libc.so.6+0x")
 }
 

@@ -27,6 +27,8 @@ pub(crate) const APT_TESTS: &[&str] = &[
     "libc6-dbg",
     "libc6-dev",
     "linux-perf",
+    "lld",
+    "mold",
     "musl-tools",
     "python3-venv",
     "unzip",
