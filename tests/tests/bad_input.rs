@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
@@ -17,8 +17,7 @@ use rustix::process::Signal;
 use tests::child::{Child, command, copy_program, public_folder};
 use tests::http::Http;
 use tests::measure::Meter;
-use tests::pilotlight::{Agent, Server, binary, now_ms, pilotlight, sum_of_metric};
-use tests::stacks::Stack;
+use tests::pilotlight::{Agent, Server, binary, now_ms, pilotlight};
 use tests::workload::Split;
 use tests::{machine, skip, workload};
 
@@ -379,123 +378,27 @@ fn foreign_pages_cannot_reach_a_server_on_loopback() -> Result<()> {
 }
 
 #[test]
-fn a_library_truncated_under_the_worker_costs_that_file_only() -> Result<()> {
-    const RESTARTS: &str = "pilotlight_agent_worker_restarts_total";
+fn a_library_truncated_under_its_process_costs_that_file_only() -> Result<()> {
     if let Some(reason) = machine::cannot_sample() {
         skip!("{reason}");
     }
     let folder = public_folder()?;
     let library = folder.path().join("libtruncated.so");
-    copy_program(&workload::c_library("many_functions")?, &library)?;
+    copy_program(&workload::c_library("plugin")?, &library)?;
     let server = Server::start()?;
-    // Each window meets addresses that are new, so the worker goes on reading the file.
-    let fast = [("PILOTLIGHT_WINDOW", "1s"), ("PILOTLIGHT_SAMPLING__FREQUENCY_HZ", "499")];
-    let mut agent = Agent::start_with(&server.url(), &fast)?;
     let from = now_ms();
-    let mut loader =
-        Child::start(command(workload::c("loader")?).arg("1").arg(&library).arg("40"))?;
-    let named = |stack: &Stack| stack.frames.iter().any(|f| f.function.starts_with("function_"));
-    let selector = "{service_name=\"workload-loader\"}";
-    let is_named = || Ok(server.stacks(selector, from)?.filtered(named).total() > 100_000_000);
-    wait_until("functions of the library are named", Duration::from_mins(1), is_named)?;
-    // Its code stays, and with it the process; its symbols go while the worker has them mapped.
-    cut_after_segments(&library)?;
-    let has_died = || Ok(agent.metric(RESTARTS, "\"bus_error\"")? >= 1.0);
-    wait_until("the worker has died of it", Duration::from_secs(20), has_died)?;
-    let cut_ms = now_ms();
+    let mut agent = Agent::start_with(&server.url(), &[("PILOTLIGHT_WINDOW", "2s")])?;
+    let mut loader = Child::start(command(workload::c("loader")?).arg("1").arg(&library))?;
+    std::thread::sleep(Duration::from_millis(1_900));
+    // The process dies of this by SIGBUS; the agent, which reads the same file, must not.
+    std::fs::OpenOptions::new().write(true).open(&library)?.set_len(4096)?;
+    loader.wait(Duration::from_secs(10))?;
     Child::start(command(workload::c("split")?).arg("5"))?.wait(Duration::from_secs(20))?;
-    ensure!(loader.is_running(), "the process did not outlive its symbols");
-    std::thread::sleep(Duration::from_secs(3));
-    ensure!(agent.metric(RESTARTS, "")? <= 3.0, "the file is not left alone");
+    ensure!(agent.child.is_running(), "the agent died:\n{}", agent.child.printed());
     agent.stop()?;
-    let later = server.stacks(selector, cut_ms + 16_000)?;
-    let prefix = "libtruncated.so+0x";
-    let nameless =
-        later.filtered(|stack| stack.frames.iter().any(|f| f.function.starts_with(prefix)));
-    ensure!(nameless.total() > 100_000_000, "{}", later.shown());
+    let loader = server.stacks("{service_name=\"workload-loader\"}", from)?;
+    ensure!(loader.total() > 500_000_000, "{}", loader.shown());
     let split = server.stacks("{service_name=\"workload-split\"}", from)?;
-    ensure!(
-        (split.percent("burn_60") - 60.0).abs() < 10.0,
-        "others lose names:\n{}",
-        split.shown()
-    );
+    ensure!(split.percent("burn_60") > 50.0, "later files have no names:\n{}", split.shown());
     Ok(())
-}
-
-/// A small file system of its own, gone when this is.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(size: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let mut mount = command("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
-        tests::child::output(&mut mount)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        command("umount").arg("-l").arg(self.0.path()).status().ok();
-    }
-}
-
-#[test]
-fn a_disk_that_others_have_filled_costs_no_old_profiles() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        skip!("only root can mount a small disk");
-    }
-    let disk = SmallDisk::mount("8m")?;
-    let server = Server::start_in(&disk.0.path().join("data"))?;
-    let push = |id: &str| {
-        server.http.post(PUSH, &[PROTO], push_body("full", id, small_profile("kept_function", 5)))
-    };
-    ensure!(push("1")?.status == 200, "the first push was refused");
-    let filler = disk.0.path().join("filler");
-    let mut file = std::fs::File::create(&filler)?;
-    while file.write_all(&[7; 4096]).is_ok() {}
-    let answer = push("2")?;
-    ensure!(answer.status == 503, "status {}: {}", answer.status, answer.text());
-    ensure!(answer.text().contains("No space left"), "{}", answer.text());
-    for id in ["3", "4", "5", "6"] {
-        ensure!(push(id)?.status == 503);
-    }
-    let metrics = server.http.get("/metrics")?.text();
-    let metric =
-        |name: &str| sum_of_metric(&metrics, &format!("pilotlight_server_store_{name}"), "");
-    ensure!(metric("disk_full_errors_total") >= 5.0, "not counted:\n{metrics}");
-    ensure!(metric("evicted_profiles_total") == 0.0, "profiles were deleted:\n{metrics}");
-    ensure!(server.stacks("{service_name=\"full\"}", now_ms() - 60_000)?.total() == 5);
-    std::fs::remove_file(&filler)?;
-    ensure!(push("2")?.status == 200, "the disk has room again");
-    ensure!(server.stacks("{service_name=\"full\"}", now_ms() - 60_000)?.total() == 10);
-    Ok(())
-}
-
-fn wait_until(what: &str, limit: Duration, is_so: impl Fn() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + limit;
-    while !is_so()? {
-        ensure!(Instant::now() < end, "after {limit:?} it is not so that {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    Ok(())
-}
-
-/// Cuts an ELF file behind what a process maps of it: sections of symbols and of debug information are gone.
-fn cut_after_segments(file: &Path) -> Result<()> {
-    let bytes = std::fs::read(file)?;
-    let number = |at: usize, len: usize| -> u64 {
-        let mut word = [0; 8];
-        word[..len].copy_from_slice(&bytes[at..at + len]);
-        u64::from_le_bytes(word)
-    };
-    // e_phoff, e_phentsize, e_phnum; p_offset, p_filesz.
-    let (table, size, count) =
-        (number(32, 8) as usize, number(54, 2) as usize, number(56, 2) as usize);
-    let headers = (0..count).map(|index| table + index * size);
-    let end = headers.map(|at| number(at + 8, 8) + number(at + 32, 8)).max().unwrap_or(0);
-    let end = end.next_multiple_of(4096);
-    ensure!(end + 50_000 < bytes.len() as u64, "there is little behind byte {end}");
-    Ok(std::fs::OpenOptions::new().write(true).open(file)?.set_len(end)?)
 }

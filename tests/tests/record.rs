@@ -101,8 +101,11 @@ fn folded_stacks_have_every_caller_and_the_right_sum() -> Result<()> {
     let own = folded.count(|parts| parts[0] == "workload-split") as f64;
     used.check(own, 97.0).with_context(|| format!("{:?}", folded.0))?;
     let whole = ["main", "outer", "inner", "burn_60", "mix_[i]"];
+    // Asking for the time takes the rest of these 60 %: a system call on some machines.
     let share = folded.count(|parts| parts.ends_with(&whole)) as f64 / own;
-    ensure!(share > 0.4, "{share} end in {whole:?}: {:?}", folded.0);
+    ensure!(share > 0.15, "{share} end in {whole:?}: {:?}", folded.0);
+    let share = folded.count(|parts| parts.windows(4).any(|part| part == &whole[..4])) as f64 / own;
+    ensure!((share - 0.6).abs() < 0.05, "{share} are in {:?}: {:?}", &whole[..4], folded.0);
     ensure!(folded.count(|parts| parts.contains(&"burn_10")) > 0, "no burn_10");
     Ok(())
 }
