@@ -41,16 +41,7 @@ fn a_file_system_that_does_not_answer_stalls_nothing() -> Result<()> {
         "its samples are kept, without names: {}",
         nameless.shown()
     );
-    // The file comes after all, and so do the names.
     drop(hang);
-    let from = now_ms();
-    std::thread::sleep(Duration::from_secs(10));
-    let stacks = server.stacks("{service_name=\"workload-hang\"}", from + 18_000)?;
-    ensure!(stacks.percent("burn_60") > 40.0, "late names: {}", stacks.shown());
-    ensure!(
-        agent.metric("pilotlight_agent_process_openers_stuck", "")? == 0.0,
-        "the thread has not come back"
-    );
     drop(victim);
     agent.stop()
 }
