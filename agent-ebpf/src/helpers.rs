@@ -4,7 +4,6 @@
     reason = "helpers take raw pointers; each call says why its pointers are good"
 )]
 
-use core::arch::asm;
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::addr_of;
@@ -302,10 +301,17 @@ pub(crate) fn read_again(field: &u32) -> u32 {
 /// -1 for negative numbers, else 0. In this form the compiler cannot make a branch of it.
 #[inline(always)]
 pub(crate) fn sign(number: i64) -> i64 {
-    let mut sign = number;
-    // SAFETY: changes the one register that it is given.
-    unsafe { asm!("{0} s>>= 63", inout(reg) sign, options(pure, nomem, nostack)) };
-    sign
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut sign = number;
+        // SAFETY: changes the one register that it is given.
+        unsafe { core::arch::asm!("{0} s>>= 63", inout(reg) sign, options(pure, nomem, nostack)) };
+        sign
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        number >> 63
+    }
 }
 
 /// What a step of a loop works on. Pointers only: numbers in here would multiply the verifier's states.

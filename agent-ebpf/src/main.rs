@@ -2,7 +2,8 @@
 //! by tail call, the program that walks user stacks, which also sends the records.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+// The lints read this crate for the host, with a stable compiler.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     clippy::inline_always,
     reason = "a call that is not inlined is a BPF subprogram, which costs and is verified apart"
