@@ -43,24 +43,6 @@ pub(crate) mod querier {
     }
 }
 
-pub(crate) mod settings {
-    //! settings.*
-    pub mod v1 {
-        //! Settings of pages.
-        include!(concat!(env!("OUT_DIR"), "/settings.v1.rs"));
-        include!(concat!(env!("OUT_DIR"), "/settings.v1.serde.rs"));
-    }
-}
-
-pub(crate) mod adhocprofiles {
-    //! adhocprofiles.*
-    pub mod v1 {
-        //! Uploaded profiles.
-        include!(concat!(env!("OUT_DIR"), "/adhocprofiles.v1.rs"));
-        include!(concat!(env!("OUT_DIR"), "/adhocprofiles.v1.serde.rs"));
-    }
-}
-
 pub(crate) mod otlp {
     //! otlp.*
     #[expect(unreachable_pub, reason = "its reader lists what it gives on")]
