@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tests::child::{Child, command, copy_program, public_folder};
 use tests::http::Http;
 use tests::measure::Meter;
-use tests::pilotlight::{Agent, Server, binary, now_ms, pilotlight};
+use tests::pilotlight::{Agent, Server, binary, now_ms, pilotlight, sum_of_metric};
 use tests::workload::Split;
 use tests::{machine, skip, workload};
 
@@ -400,5 +400,65 @@ fn a_library_truncated_under_its_process_costs_that_file_only() -> Result<()> {
     ensure!(loader.total() > 500_000_000, "{}", loader.shown());
     let split = server.stacks("{service_name=\"workload-split\"}", from)?;
     ensure!(split.percent("burn_60") > 50.0, "later files have no names:\n{}", split.shown());
+    Ok(())
+}
+
+/// A small file system of its own, gone when this is.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut mount = command("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
+        tests::child::output(&mut mount)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        command("umount").arg("-l").arg(self.0.path()).status().ok();
+    }
+}
+
+#[test]
+fn a_disk_that_others_have_filled_costs_no_old_profiles() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        skip!("only root can mount a small disk");
+    }
+    let disk = SmallDisk::mount("8m")?;
+    let server = Server::start_in(&disk.0.path().join("data"))?;
+    let push = |id: &str| {
+        server.http.post(PUSH, &[PROTO], push_body("full", id, small_profile("kept_function", 5)))
+    };
+    ensure!(push("1")?.status == 200, "the first push was refused");
+    let filler = disk.0.path().join("filler");
+    let mut file = std::fs::File::create(&filler)?;
+    while file.write_all(&[7; 4096]).is_ok() {}
+    drop(file);
+    // The rest of the log's last page still takes some.
+    let mut n_stored = 1;
+    let mut answer = push("rest-0")?;
+    while answer.status == 200 && n_stored < 200 {
+        n_stored += 1;
+        answer = push(&format!("rest-{n_stored}"))?;
+    }
+    ensure!(answer.status == 503, "status {}: {}", answer.status, answer.text());
+    ensure!(answer.text().contains("No space left"), "{}", answer.text());
+    for id in ["3", "4", "5", "6"] {
+        ensure!(push(id)?.status == 503);
+    }
+    let metrics = server.http.get("/metrics")?.text();
+    let metric =
+        |name: &str| sum_of_metric(&metrics, &format!("pilotlight_server_store_{name}"), "");
+    ensure!(metric("disk_full_errors_total") >= 5.0, "not counted:\n{metrics}");
+    ensure!(metric("evicted_profiles_total") == 0.0, "profiles were deleted:\n{metrics}");
+    ensure!(server.stacks("{service_name=\"full\"}", now_ms() - 60_000)?.total() == 5 * n_stored);
+    std::fs::remove_file(&filler)?;
+    ensure!(push("2")?.status == 200, "the disk has room again");
+    ensure!(
+        server.stacks("{service_name=\"full\"}", now_ms() - 60_000)?.total() == 5 * (n_stored + 1)
+    );
     Ok(())
 }
