@@ -75,6 +75,8 @@ impl TableThread {
                 self.publish(slot, table, tell)?;
                 self.slots.insert(slot, InSlot { executable: executable.id, used });
             }
+            // The kernel goes on copying stacks: the next time it may be there.
+            Err(why) if why.may_change() => {}
             Err(_) => {
                 if let Err(error) = self.published.publish_none(slot) {
                     tracing::warn!(%error, "cannot tell the kernel that a file has no unwind table");

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::process::{Executable, ExecutableId};
 use crate::stack::{CountedStack, Frame};
@@ -14,6 +15,8 @@ use super::table_thread::TableThread;
 
 /// Bytes of tables that are kept here for copied stacks; the kernel has its own.
 const MAX_KEPT_BYTES: usize = 8 << 20;
+/// A file that could not be read, or over which the worker was lost, is tried again after this.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -42,7 +45,8 @@ enum State {
     Asked,
     /// `None`: it is in the kernel, and is not kept here any more.
     Ready(Option<Arc<Table>>),
-    None,
+    /// There is none; asked for again from then on, if ever.
+    None(Option<Instant>),
 }
 
 /// The sampler's side.
@@ -71,14 +75,18 @@ impl Tables {
     pub(super) fn state(&self, executable: u32) -> TableState<'_> {
         match self.states.get(&executable) {
             Some(State::Ready(Some(table))) => TableState::Ready(table),
-            Some(State::None) => TableState::None,
-            Some(State::Asked | State::Ready(None)) | None => TableState::Pending,
+            Some(State::None(again)) if !is_due(*again) => TableState::None,
+            Some(State::None(_) | State::Asked | State::Ready(None)) | None => TableState::Pending,
         }
     }
 
     /// Whether a table should be asked for.
     pub(super) fn is_wanted(&self, executable: u32) -> bool {
-        matches!(self.states.get(&executable), None | Some(State::Ready(None)))
+        match self.states.get(&executable) {
+            None | Some(State::Ready(None)) => true,
+            Some(State::None(again)) => is_due(*again),
+            Some(State::Asked | State::Ready(Some(_))) => false,
+        }
     }
 
     /// Asks for a table.
@@ -96,7 +104,10 @@ impl Tables {
                     have_come = true;
                     match table {
                         Ok(table) => self.keep(executable.0, table),
-                        Err(_) => drop(self.states.insert(executable.0, State::None)),
+                        Err(why) => {
+                            let again = why.may_change().then(|| Instant::now() + RETRY_PAUSE);
+                            self.states.insert(executable.0, State::None(again));
+                        }
                     }
                 }
                 Event::Evicted(executable) => self.drop_table(executable.0),
@@ -152,5 +163,68 @@ impl Tables {
         self.requests
             .send(request)
             .expect("the thread ends after this, or its panic has ended the process");
+    }
+}
+
+fn is_due(again: Option<Instant>) -> bool {
+    again.is_some_and(|again| Instant::now() >= again)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Instant;
+
+    use super::{Event, MAX_KEPT_BYTES, Request, State, Tables};
+    use crate::process::ExecutableId;
+    use crate::unwind::{NoTable, Table, TableState};
+
+    /// The sampler's side without a thread behind it.
+    fn tables() -> (Tables, Sender<Event>, Receiver<Request>) {
+        let (requests, asked) = channel();
+        let (done, events) = channel();
+        let tables =
+            Tables { requests, events, states: HashMap::new(), kept: Vec::new(), kept_bytes: 0 };
+        (tables, done, asked)
+    }
+
+    fn got(done: &Sender<Event>, id: u32, table: Result<Table, NoTable>) {
+        let event = Event::Got { executable: ExecutableId(id), table: table.map(Into::into) };
+        done.send(event).unwrap();
+    }
+
+    #[test]
+    fn what_may_come_later_is_asked_for_again() {
+        let (mut tables, done, _asked) = tables();
+        got(&done, 1, Err(NoTable::NotElf));
+        got(&done, 2, Err(NoTable::WorkerLost));
+        got(&done, 3, Ok(Table::default()));
+        assert!(tables.take_events(|_| ()));
+        assert!(matches!(tables.state(1), TableState::None));
+        assert!(matches!(tables.state(2), TableState::None));
+        assert!(matches!(tables.state(3), TableState::Ready(_)));
+        assert!(matches!(tables.state(4), TableState::Pending));
+        assert_eq!([1, 2, 3, 4].map(|id| tables.is_wanted(id)), [false, false, false, true]);
+        tables.states.insert(2, State::None(Some(Instant::now())));
+        assert!(matches!(tables.state(2), TableState::Pending) && tables.is_wanted(2));
+        done.send(Event::Evicted(ExecutableId(3))).unwrap();
+        tables.take_events(|_| ());
+        assert!(matches!(tables.state(3), TableState::Pending) && tables.is_wanted(3));
+    }
+
+    #[test]
+    fn what_is_kept_here_is_bounded() {
+        let (mut tables, done, _asked) = tables();
+        let large = || Table::of_size(MAX_KEPT_BYTES / 3);
+        for id in 1..=4 {
+            got(&done, id, Ok(large()));
+        }
+        tables.take_events(|_| ());
+        assert!(tables.kept_bytes <= MAX_KEPT_BYTES, "{}", tables.kept_bytes);
+        assert!(matches!(tables.state(1), TableState::Pending), "it is in the kernel only");
+        assert!(matches!(tables.state(4), TableState::Ready(_)));
+        tables.forget(vec![7], |id| id == 4);
+        assert!(tables.is_wanted(2) && !tables.is_wanted(4));
     }
 }

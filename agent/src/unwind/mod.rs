@@ -50,6 +50,11 @@ pub enum NoTable {
 }
 
 impl NoTable {
+    /// Whether it may be had another time.
+    pub fn may_change(self) -> bool {
+        matches!(self, Self::Unreadable | Self::WorkerLost | Self::NotPublished)
+    }
+
     /// All in the order of their numbers.
     const ALL: [Self; 8] = [
         Self::NotElf,

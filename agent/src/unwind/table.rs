@@ -80,6 +80,12 @@ impl Table {
         self.shared.len()
     }
 
+    /// A table of about so many bytes.
+    #[cfg(test)]
+    pub(crate) fn of_size(bytes: usize) -> Self {
+        Self { rows: vec![Row::new(0, PackedRule::UNKNOWN); bytes / 4], ..Self::default() }
+    }
+
     /// Bytes that it takes in memory.
     pub fn bytes(&self) -> usize {
         self.n_words().saturating_mul(4)
