@@ -34,14 +34,26 @@ function proxy(url, request, response) {
     response.writeHead(answered.statusCode, answered.headers);
     answered.pipe(response);
   });
-  onward.on("error", () => response.writeHead(502).end(`${url.origin} does not answer\n`));
+  // After the first byte there is no status left to send: the answer is cut.
+  onward.on("error", () => (response.headersSent ? response.destroy() : response.writeHead(502).end(`${url.origin} does not answer\n`)));
+  request.on("error", () => onward.destroy());
   request.pipe(onward);
 }
 
-async function api(rpc, request, response, machine) {
+/** The whole body; null when the page gave the question up (it asks anew on every zoom and on leaving). */
+async function bodyOf(request) {
   const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
-  const body = Buffer.concat(chunks);
+  try {
+    for await (const chunk of request) chunks.push(chunk);
+  } catch {
+    return null;
+  }
+  return Buffer.concat(chunks);
+}
+
+async function api(rpc, request, response, machine) {
+  const body = await bodyOf(request);
+  if (!body) return response.destroy();
   if (request.headers["content-type"] === "application/proto") return response.writeHead(200, { "Content-Type": "application/proto" }).end(EMPTY_PPROF);
   const send = (status, message) => response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(message));
   try {
