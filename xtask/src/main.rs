@@ -13,6 +13,7 @@ mod tidy;
 mod lint;
 mod suite;
 mod bench;
+mod fuzz;
 mod vm;
 
 use std::ffi::OsString;
@@ -64,10 +65,24 @@ enum Task {
         bless: bool,
     },
     /// Measure the agent beside another profiler, on one load
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
+        #[command(subcommand)]
+        what: Option<Bench>,
         /// What to compare with; it should run for 30 seconds
         #[arg(long, default_value = bench::PERF)]
         peer: String,
+    },
+    /// Throw damaged bytes at every parser of foreign bytes
+    Fuzz {
+        /// Only this one; all without
+        target: Option<String>,
+        /// How long each runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Merge what was found into the committed corpus, without what adds nothing
+        #[arg(long)]
+        merge: bool,
     },
     /// Load and run the kernel programs on older kernels in QEMU
     Vm {
@@ -81,6 +96,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What the unwind tables of all ELF files of this machine take
+    Tables,
+    /// The agent's memory beside a program with very much debug information
+    Dwarf,
 }
 
 fn main() -> ExitCode {
@@ -108,7 +131,10 @@ fn run_task(task: Task) -> Result<()> {
         Task::Ebpf { .. } => {
             ebpf::build().map(|object| progress::say(&format!("  {}", object.display())))
         }
-        Task::Bench { peer } => bench::bench(&peer),
+        Task::Bench { what: None, peer } => bench::bench(&peer),
+        Task::Bench { what: Some(Bench::Tables), .. } => bench::tables(),
+        Task::Bench { what: Some(Bench::Dwarf), .. } => bench::dwarf(),
+        Task::Fuzz { target, seconds, merge } => fuzz::fuzz(target.as_deref(), seconds, merge),
         Task::Vm { kernel } => vm::test(kernel.as_deref()),
         Task::Ui { check: true } => page::check(),
         Task::Ui { check: false } => page::build(),

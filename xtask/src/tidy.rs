@@ -51,6 +51,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
         "cli",
         "xtask",
         "tests",
+        "fuzz",
     ] {
         rust_files(&root.join(folder), &mut files)?;
     }

@@ -13,6 +13,7 @@ use crate::symbolize::wire::{FunctionBytes, MAX_FUNCTIONS, MAX_SPLIT_WANTED, Spl
 
 use super::expand;
 use super::image::{Image, Section};
+use super::resident::Bound;
 
 type Reader<'a> = EndianSlice<'a, RunTimeEndian>;
 
@@ -93,22 +94,34 @@ impl Dwarf {
     }
 
     /// What stands at the addresses. `go_on` is asked before each, and ends the work by false.
-    pub(super) fn find(&self, addresses: &[u64], go_on: &mut dyn FnMut() -> bool) -> Answer {
+    pub(super) fn find(
+        &self,
+        addresses: &[u64],
+        memory: Bound,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Answer {
         let mut answer = Answer { found: vec![None; addresses.len()], ..Answer::default() };
         if !go_on() {
             return answer;
         }
-        let dwarf = self.sections.borrow_with_sup(self.supplementary.as_ref(), reader);
+        let dwarf = || self.sections.borrow_with_sup(self.supplementary.as_ref(), reader);
         let empty = EndianSlice::new(&[], RunTimeEndian::Little);
         let split = Split {
             package: self.package.as_ref().and_then(|package| package.borrow(reader, empty).ok()),
             units: &self.split,
             wanted: RefCell::default(),
         };
-        let context = Context::from_dwarf(dwarf);
-        for (slot, address) in answer.found.iter_mut().zip(addresses) {
+        let mut context = Context::from_dwarf(dwarf());
+        // One unit after the other: each is read once, and need not stay.
+        let mut slots: Vec<_> = answer.found.iter_mut().zip(addresses).collect();
+        slots.sort_unstable_by_key(|(_, address)| **address);
+        for (slot, address) in slots {
             if !go_on() {
                 break;
+            }
+            if memory.is_far_exceeded() {
+                context = Context::from_dwarf(dwarf());
+                self.image.release();
             }
             // What is damaged is no answer, but one that will not change.
             let found =

@@ -17,9 +17,13 @@ use super::go_table;
 use super::image::Image;
 use super::links;
 use super::pace::Pace;
+use super::resident::Bound;
 
 /// Files held at a time, not counting those that belong to them.
 const MAX_HELD: usize = 32;
+
+/// How often a file is read anew within one request because too much of it is in memory; then its symbols must do.
+const MAX_FORGOTTEN: u32 = 8;
 
 /// Files that were asked about lately.
 pub(super) struct Files {
@@ -27,9 +31,8 @@ pub(super) struct Files {
     /// The least recently used first.
     held: Vec<Held>,
     demangler: Demangler,
-    resident_bytes: u64,
+    memory: Bound,
     debug_bytes: u64,
-    page_bytes: u64,
 }
 
 /// A file and what belongs to it.
@@ -68,12 +71,10 @@ pub(super) struct Effort<'a, 'socket> {
 }
 
 impl Files {
-    /// Holds files until the process is larger than `resident_bytes`. Made before the process is confined: the size of a page
-    /// is asked for with a call that is refused later.
+    /// Holds files until the process is larger than `resident_bytes`. Made before the process is confined.
     pub(super) fn new(resident_bytes: u64, debug_bytes: u64, demangler: Demangler) -> Self {
-        let page_bytes = rustix::param::page_size() as u64;
-        let symbolizer = elf_symbols::symbolizer();
-        Self { symbolizer, held: Vec::new(), demangler, resident_bytes, debug_bytes, page_bytes }
+        let (symbolizer, memory) = (elf_symbols::symbolizer(), Bound::new(resident_bytes));
+        Self { symbolizer, held: Vec::new(), demangler, memory, debug_bytes }
     }
 
     /// Takes the file in, unless it is here already; what it links to, and the roles of the files that are here for it.
@@ -154,12 +155,13 @@ impl Files {
         let address = |offset: &u64| held.described.description.virtual_address(*offset);
         let of_offsets: Vec<Option<u64>> = offsets.iter().map(address).collect();
         let addresses: Vec<u64> = of_offsets.iter().flatten().copied().collect();
-        let look = Look {
-            symbolizer: &self.symbolizer,
+        let mut look = Look {
+            symbolizer: &mut self.symbolizer,
             demangler: self.demangler,
+            memory: self.memory,
             debug_bytes: self.debug_bytes,
         };
-        let (lookups, wanted_split) = held.name(&addresses, &look, effort);
+        let (lookups, wanted_split) = held.name(&addresses, &mut look, effort);
         held.file.image.release();
         let mut lookups = lookups.into_iter();
         let lookup =
@@ -169,17 +171,13 @@ impl Files {
 
     /// Drops files until the process is small enough.
     pub(super) fn trim(&mut self) {
-        while !self.held.is_empty() && resident_pages() * self.page_bytes > self.resident_bytes {
+        while !self.held.is_empty() && self.memory.is_exceeded() {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        let held = self.held.remove(0);
-        for file in [Some(held.file), held.debug.map(|debug| debug.file)].into_iter().flatten() {
-            // Eviction of data in memory cannot fail.
-            drop(self.symbolizer.evict(&evict::Elf::new(PathBuf::from(file.path())).into()));
-        }
+        self.held.remove(0).forget(&mut self.symbolizer);
     }
 }
 
@@ -192,8 +190,9 @@ struct Spread {
 
 /// What all files are looked into with.
 struct Look<'a> {
-    symbolizer: &'a Symbolizer,
+    symbolizer: &'a mut Symbolizer,
     demangler: Demangler,
+    memory: Bound,
     debug_bytes: u64,
 }
 
@@ -215,7 +214,7 @@ impl Held {
     fn name(
         &mut self,
         addresses: &[u64],
-        look: &Look<'_>,
+        look: &mut Look<'_>,
         effort: &mut Effort<'_, '_>,
     ) -> (Vec<Lookup>, Vec<SplitPath>) {
         let links = self.debug.as_ref().map_or(&self.links, |debug| &debug.links);
@@ -226,19 +225,48 @@ impl Held {
             && is_spread
             && let Some(dwarf) = self.spread(look.debug_bytes)
         {
-            spread = dwarf.find(addresses, &mut || effort.pace.go_on());
+            spread = dwarf.find(addresses, look.memory, &mut || effort.pace.go_on());
         }
         let go = go_table::find(&self.file.image, addresses, &mut || effort.pace.go_on_shallow());
-        let mut lookups = Vec::with_capacity(addresses.len());
-        for (index, address) in addresses.iter().enumerate() {
+        // One unit of debug information after the other: each is read once, and need not stay.
+        let mut order: Vec<(u64, usize)> = addresses
+            .iter()
+            .copied()
+            .enumerate()
+            .map(|(index, address)| (address, index))
+            .collect();
+        order.sort_unstable();
+        let mut lookups = vec![Lookup::Unknown; addresses.len()];
+        let mut n_forgotten = 0;
+        for (address, index) in order {
+            if look.memory.is_far_exceeded() && n_forgotten < MAX_FORGOTTEN {
+                self.forget(look.symbolizer);
+                n_forgotten += 1;
+            }
+            if n_forgotten == MAX_FORGOTTEN {
+                effort.pace.exhaust();
+            }
             // No answer at all means that there was no time for one.
             let slot = spread.found.get_mut(index);
             let is_late = slot.as_ref().is_some_and(|slot| slot.is_none());
             let found = slot.and_then(Option::take);
             let go = go.as_ref().and_then(|go| go.get(index)).cloned().flatten();
-            lookups.push(self.name_one(*address, Spread { found, is_late }, go, look, effort));
+            let spread = Spread { found, is_late };
+            if let Some(lookup) = lookups.get_mut(index) {
+                *lookup = self.name_one(address, spread, go, look, effort);
+            }
         }
         (lookups, spread.wanted_split)
+    }
+
+    /// Gives back what was read of the file; it is read again when it is looked into again.
+    fn forget(&self, symbolizer: &mut Symbolizer) {
+        let debug = self.debug.as_ref().map(|debug| &debug.file);
+        for file in [Some(&self.file), debug].into_iter().flatten() {
+            // Eviction of data in memory cannot fail.
+            drop(symbolizer.evict(&evict::Elf::new(PathBuf::from(file.path())).into()));
+            file.image.release();
+        }
     }
 
     /// What stands at one address.
@@ -329,10 +357,4 @@ fn finish(mut functions: Vec<FunctionBytes>, demangler: Demangler) -> Vec<Functi
         }
     }
     functions
-}
-
-/// Resident memory of this process: the second word of `/proc/self/statm`, in pages.
-fn resident_pages() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }

@@ -10,6 +10,7 @@ mod expand;
 mod mapped;
 mod image;
 mod links;
+mod resident;
 mod elf_symbols;
 mod go_table;
 mod dwarf;
@@ -19,6 +20,8 @@ mod perf_map;
 mod jit_dump;
 mod kernel_symbols;
 mod unwind_tables;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod mutation;
 

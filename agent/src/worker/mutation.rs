@@ -1,18 +1,10 @@
 //! Valid files with bytes changed at random in; nothing must panic, and nothing must take long. The seeds of the random
 //! numbers are fixed, so that a failure comes again.
 
-use std::fs::File;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::symbolize::wire::{Demangle, Detail, Role};
-
-use super::demangle::Demangler;
-use super::describe::describe;
-use super::files::{Effort, Files};
+use super::fuzzing;
 use super::jit_dump::tests::Builder;
-use super::pace::Pace;
-use super::{jit_dump, perf_map};
 
 /// What one kind of file may take.
 const TIME: Duration = Duration::from_secs(3);
@@ -60,12 +52,6 @@ impl Random {
     }
 }
 
-fn file_of(bytes: &[u8]) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    file
-}
-
 /// Runs `look` on mutations until time is up.
 fn attack(seed: u64, bytes: &[u8], range: std::ops::Range<usize>, mut look: impl FnMut(&[u8])) {
     let (mut random, started) = (Random(seed), Instant::now());
@@ -80,24 +66,10 @@ fn attack(seed: u64, bytes: &[u8], range: std::ops::Range<usize>, mut look: impl
     assert!(n_looks > 20, "{n_looks} looks");
 }
 
-/// Names addresses all over the file, with all that the file says.
+/// Names addresses all over the file.
 fn name_all(bytes: &[u8]) {
-    let (socket, _other) = crate::symbolize::channel::pair().unwrap();
-    let file = file_of(bytes);
-    let Ok(described) = describe(&file) else { return };
-    let mut files = Files::new(u64::MAX, 16 << 20, Demangler::new(Demangle::Full));
-    let again = || file.try_clone().unwrap();
-    if files.hold(1, again(), described).is_err() {
-        return;
-    }
     let offsets: Vec<u64> = (0..bytes.len() as u64).step_by(bytes.len() / 50 + 1).collect();
-    let mut pace = Pace::new(std::os::fd::AsFd::as_fd(&socket), Duration::from_millis(300));
-    for role in [Role::Debug, Role::Supplementary, Role::Package, Role::Split(1)] {
-        files.attach(1, role, again(), &mut pace);
-    }
-    let mut effort = Effort { detail: Detail::Debug, pace: &mut pace };
-    let names = files.name(1, &offsets, &mut effort);
-    assert_eq!(names.lookups.len(), offsets.len());
+    fuzzing::name_all(bytes, &offsets);
 }
 
 /// A program that a compiler made; `None` where there is none.
@@ -153,8 +125,7 @@ fn perf_maps() {
     let map = lines.collect::<Vec<_>>().join("\n");
     attack(6, map.as_bytes(), 0..map.len(), |bytes| {
         let addresses: Vec<u64> = (0..100).map(|n| 0x1000 + n * 0x80).collect();
-        let found = perf_map::find(&file_of(bytes), &addresses, &mut || true);
-        assert_eq!(found.len(), addresses.len());
+        fuzzing::perf_map(bytes, &addresses);
     });
 }
 
@@ -171,7 +142,6 @@ fn jit_dumps() {
     let dump = dump.bytes();
     attack(7, &dump, 0..dump.len(), |bytes| {
         let addresses: Vec<u64> = (0..100).map(|n| 0x1000 + n * 0x80).collect();
-        let found = jit_dump::find(&file_of(bytes), &addresses, &mut || true);
-        assert_eq!(found.len(), addresses.len());
+        fuzzing::jit_dump(bytes, &addresses);
     });
 }

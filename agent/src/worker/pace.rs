@@ -35,6 +35,11 @@ impl<'a> Pace<'a> {
         cpu_time() < self.until
     }
 
+    /// From now on there is no time left.
+    pub(super) fn exhaust(&mut self) {
+        self.until = Duration::ZERO;
+    }
+
     /// Whether there is time left for what must be done also when there is none for more: looking into symbol tables.
     pub(super) fn go_on_shallow(&mut self) -> bool {
         self.say_something();

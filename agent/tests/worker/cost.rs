@@ -7,9 +7,12 @@ use std::time::Instant;
 use agent::stack::Frame;
 use rustix::process::getpid;
 
-use crate::fixture::{Program, Subject, Test, open, say};
+use crate::fixture::{Program, Subject, Test, open, say, skip};
 
-pub(crate) const TESTS: &[Test] = &[("cost_is_bounded", cost_is_bounded)];
+pub(crate) const TESTS: &[Test] = &[
+    ("cost_is_bounded", cost_is_bounded),
+    ("debug_information_need_not_fit_into_memory", debug_information_need_not_fit_into_memory),
+];
 
 /// CPU time of a process's threads so far, in milliseconds.
 fn cpu_ms(pid: u32) -> f64 {
@@ -22,9 +25,13 @@ fn cpu_ms(pid: u32) -> f64 {
 }
 
 fn resident_kib(pid: u32) -> u64 {
+    memory_kib(pid, "VmRSS:")
+}
+
+fn memory_kib(pid: u32, key: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        status.lines().find_map(|line| line.strip_prefix(key)).expect("a process has memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
@@ -90,4 +97,31 @@ fn cost_is_bounded() {
     let pid = subject.worker_pid();
     assert!(resident_kib(pid) < 40 * 1024, "the worker takes {} KiB", resident_kib(pid));
     assert!(cpu_ms(pid) < 5000.0, "the worker took {} ms", cpu_ms(pid));
+}
+
+/// The functions asked for are all over a program with much more debug information than the worker may hold.
+fn debug_information_need_not_fit_into_memory() {
+    let Some(program) = Program::of_units(100, 2000) else {
+        return skip("gcc or objcopy is missing or fails");
+    };
+    let symbols = program.symbols();
+    let start = program.offset_of(symbols["u0_f0"].0) - symbols["u0_f0"].0;
+    let of = |unit: usize| [3, 500, 1999].map(|n| format!("u{unit}_f{n}"));
+    let names: Vec<String> = (0..100).rev().flat_map(of).collect();
+    let offsets: Vec<u64> =
+        names.iter().map(|name| symbols[name].0.wrapping_add(start) + 4).collect();
+    // Somebody waits, and all time is his.
+    let config = agent::symbolize::Config { cpu_percent: None, ..Default::default() };
+    let mut subject = Subject::with(config);
+    let frames = subject.name_offsets(&open(&program.path), &offsets);
+    for (frame, name) in frames.iter().zip(&names) {
+        let outer = frame.functions.last().expect("each frame has a function");
+        let bare = name.split_once('_').map(|(_, bare)| bare);
+        assert_eq!(bare, Some(&*outer.name), "{name}");
+        assert!(outer.line > 0, "{name} has no line");
+    }
+    let peak = memory_kib(subject.worker_pid(), "VmHWM:");
+    let size = program.path.metadata().expect("it is there").len() / 1024;
+    say(&format!("a program of {size} KiB, worker at most {peak} KiB"));
+    assert!(peak < 80 * 1024, "the worker took {peak} KiB");
 }

@@ -1,6 +1,7 @@
 //! Programs to be named, and ways to ask about them.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -173,6 +174,37 @@ impl Program {
             skip("go is missing or fails");
         }
         built.map(|_| Self { path, _folder: folder })
+    }
+
+    /// One with much debug information: the same functions `uN_fM` in each of many units.
+    pub(crate) fn of_units(n_units: usize, n_functions: usize) -> Option<Self> {
+        let folder = TempDir::new().expect("a temporary directory");
+        let path = |name: &str| folder.path().join(name).to_str().map(str::to_owned);
+        let mut text = String::new();
+        for n in 0..n_functions {
+            write!(
+                text,
+                "struct state_of_f{n} {{ long first_{n}; int second_{n}; struct state_of_f{n} *next_{n}; }};\n\
+                 static inline __attribute__((always_inline)) long in{n}(struct state_of_f{n} *state, long argument) {{\n\
+                 long product_{n} = argument * {n} + state->first_{n}; return product_{n} ^ state->second_{n}; }}\n\
+                 long f{n}(long argument) {{ struct state_of_f{n} state = {{ argument, {n}, 0 }};\n\
+                 long result = 0; for (long round = 0; round < 3; round++) result += in{n}(&state, round);\n\
+                 return result; }}\n"
+            )
+            .expect("writing to a string cannot fail");
+        }
+        std::fs::write(folder.path().join("unit.c"), text).expect("writing the source");
+        std::fs::write(folder.path().join("main.c"), "int main(void) { return 0; }\n").ok()?;
+        let (unit, program) = (path("unit.o")?, path("program")?);
+        tool("gcc", &["-g", "-O1", "-fno-var-tracking", "-c", "-o", &unit, &path("unit.c")?])?;
+        let mut link = vec!["-o".to_owned(), program.clone(), path("main.c")?];
+        for n in 0..n_units {
+            let object = path(&format!("unit{n}.o"))?;
+            tool("objcopy", &[&format!("--prefix-symbols=u{n}_"), &unit, &object])?;
+            link.push(object);
+        }
+        tool("gcc", &link.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Some(Self { path: program.into(), _folder: folder })
     }
 
     /// One that is there.

@@ -8,6 +8,14 @@ use anyhow::{Context, Result};
 /// How often memory is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+/// The moment at which all processes together had the most resident memory.
+#[derive(Debug, Default)]
+pub(super) struct Peak {
+    pub(super) total_bytes: u64,
+    /// Of each process, with its arguments.
+    pub(super) parts: Vec<(String, u64)>,
+}
+
 /// A version 2 control group of our own, removed when dropped.
 pub(super) struct Group(PathBuf);
 
@@ -38,12 +46,16 @@ impl Group {
     }
 
     /// Watches for so long; gives the greatest sum of resident memory.
-    pub(super) fn peak_rss_bytes(&self, duration: Duration) -> Result<u64> {
+    pub(super) fn peak(&self, duration: Duration) -> Result<Peak> {
         let end = Instant::now() + duration;
-        let mut peak = 0;
+        let mut peak = Peak::default();
         while Instant::now() < end {
             let pids = std::fs::read_to_string(self.0.join("cgroup.procs"))?;
-            peak = peak.max(pids.lines().map(rss_bytes).sum());
+            let parts: Vec<_> = pids.lines().map(|pid| (name(pid), rss_bytes(pid))).collect();
+            let total_bytes = parts.iter().map(|(_, bytes)| bytes).sum();
+            if total_bytes > peak.total_bytes {
+                peak = Peak { total_bytes, parts };
+            }
             std::thread::sleep(INTERVAL);
         }
         Ok(peak)
@@ -55,6 +67,13 @@ impl Drop for Group {
         // Refused while something still runs in it; then the error is already being told.
         std::fs::remove_dir(&self.0).ok();
     }
+}
+
+/// The arguments of a process, without the program's folder.
+fn name(pid: &str) -> String {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<&str> = line.split('\0').filter(|word| !word.is_empty()).take(2).collect();
+    words.join(" ").rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 fn rss_bytes(pid: &str) -> u64 {

@@ -2,6 +2,11 @@
 
 mod group;
 mod kernel_side;
+mod tables;
+mod dwarf;
+
+pub(crate) use self::dwarf::dwarf;
+pub(crate) use self::tables::tables;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -109,7 +114,7 @@ fn agent(binary: &Path) -> Result<Cost> {
     let stats = StatsOn::new()?;
     let url = format!("http://{SERVER}");
     let mut process = start(&group, &[&binary.display().to_string(), "agent", "--server", &url])?;
-    let peak_rss_bytes = group.peak_rss_bytes(Duration::from_secs(SECONDS))?;
+    let peak_rss_bytes = group.peak(Duration::from_secs(SECONDS))?.total_bytes;
     let kernel = kernel_side::of(process.id());
     drop(stats);
     let pid = rustix::process::Pid::from_raw(i32::try_from(process.id())?).context("pid 0")?;
@@ -125,7 +130,7 @@ fn agent(binary: &Path) -> Result<Cost> {
 fn other(peer: &str) -> Result<Cost> {
     let group = Group::new("peer")?;
     let mut process = start(&group, &["/bin/sh", "-c", &format!("exec {peer}")])?;
-    let peak_rss_bytes = group.peak_rss_bytes(Duration::from_secs(SECONDS))?;
+    let peak_rss_bytes = group.peak(Duration::from_secs(SECONDS))?.total_bytes;
     process.wait()?;
     Ok(Cost { cpu_seconds: group.cpu_seconds()?, peak_rss_bytes, kernel: KernelSide::default() })
 }
