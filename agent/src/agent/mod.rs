@@ -192,7 +192,8 @@ fn sample(
                 duration_ns: end_ns - start_ns,
                 period_ns: period_ns(config.sampling.frequency_hz),
             };
-            hand_over(windows, CountedWindow { window, stacks: sampler.close_window()? }, metrics);
+            let (stacks, kernel_code) = sampler.close_window()?;
+            hand_over(windows, CountedWindow { window, stacks, kernel_code }, metrics);
             metrics.show(sampler)?;
             if stop_ns == Some(end_ns) {
                 return Ok(());
@@ -229,7 +230,7 @@ fn name_windows(
     exporter: export::Handle,
 ) {
     while let Ok(counted) = waiting.recv() {
-        let labeled = namer.name(&counted.stacks);
+        let labeled = namer.name(&counted.stacks, counted.kernel_code);
         quality.count(&labeled);
         exporter.send(profile::build(counted.window, &labeled));
     }

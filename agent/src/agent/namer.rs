@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::label::{LabeledStack, Labeler};
 use crate::profile;
 use crate::stack::CountedStack;
-use crate::symbolize::{SampledStack, Symbolizer};
+use crate::symbolize::{KernelCode, SampledStack, Symbolizer};
 
 /// A window as the sampler hands it over.
 #[derive(Debug)]
 pub(super) struct CountedWindow {
     pub(super) window: profile::Window,
     pub(super) stacks: Vec<CountedStack>,
+    pub(super) kernel_code: Arc<KernelCode>,
 }
 
 impl CountedWindow {
@@ -33,7 +34,12 @@ impl Namer {
     }
 
     /// Names and labels the stacks of a window. Each distinct stack is named once.
-    pub(super) fn name(&mut self, counted: &[CountedStack]) -> Vec<LabeledStack> {
+    pub(super) fn name(
+        &mut self,
+        counted: &[CountedStack],
+        kernel_code: Arc<KernelCode>,
+    ) -> Vec<LabeledStack> {
+        self.symbolizer.set_kernel_code(kernel_code);
         let mut index_of = HashMap::new();
         let mut distinct = Vec::new();
         let mut indices = Vec::with_capacity(counted.len());

@@ -87,14 +87,14 @@ pub fn record(
     while sampler.drain(end_ns) < end_ns {
         sampler.finish(end_ns)?;
     }
-    let counted = sampler.close_window()?;
+    let (counted, kernel_code) = sampler.close_window()?;
     let tally = sampler.tally()?;
     let window = profile::Window {
         start_unix_ns: WallOffset::now().unix_ns(start_ns),
         duration_ns: end_ns - start_ns,
         period_ns: period_ns(config.sampling.frequency_hz),
     };
-    file.write(window, &namer(config)?.name(&counted))?;
+    file.write(window, &namer(config)?.name(&counted, kernel_code))?;
     // The other losses cost a sample its stack or its place in the kernel's lists, not the sample.
     let is_lost = |loss| matches!(loss, Loss::SampleRingFull | Loss::ScratchMissing);
     let losses = tally.losses.into_iter().filter(|(loss, n)| *n > 0 && is_lost(*loss));

@@ -15,6 +15,7 @@ use crate::event::{
 use crate::kernel::{self, Kernel, UnwindTables};
 use crate::process::{ExecutableId, Mappings, OpenerTally, Processes};
 use crate::stack::{CountedStack, Counts, Frame, Stack, Stacks};
+use crate::symbolize::KernelCode;
 use crate::unwind::{Walked, walk};
 
 use super::Error;
@@ -75,6 +76,7 @@ pub struct Sampler {
     n_other_before: u64,
     n_events_lost: u64,
     needs_scan: bool,
+    kernel_code: Arc<KernelCode>,
     n_outcomes: [u64; UnwindOutcome::ALL.len()],
 }
 
@@ -112,6 +114,7 @@ impl Sampler {
             n_other_before: 0,
             n_events_lost: 0,
             needs_scan: false,
+            kernel_code: Arc::default(),
             n_outcomes: [0; UnwindOutcome::ALL.len()],
         })
     }
@@ -227,6 +230,15 @@ impl Sampler {
             (ProcessEventKind::Lost { n_records }, _) => {
                 self.n_events_lost += n_records;
                 self.needs_scan = true;
+                Arc::make_mut(&mut self.kernel_code).lose();
+            }
+            (ProcessEventKind::KernelCode { start, end, name, is_gone }, _) => {
+                let code = Arc::make_mut(&mut self.kernel_code);
+                if *is_gone {
+                    code.unload(*start, *end, name);
+                } else {
+                    code.load(*start, *end, name);
+                }
             }
             (ProcessEventKind::Fork { pid, parent_pid }, Target::Tree(pids))
                 if pids.contains(parent_pid) =>
@@ -382,8 +394,12 @@ impl Sampler {
         });
     }
 
-    /// Ends the window: what was counted in it. Each stack's contents are sent once more in the next.
-    pub fn close_window(&mut self) -> Result<Vec<CountedStack>, kernel::Error> {
+    /// Ends the window: what was counted in it, and the kernel's code in it. Each stack's contents are sent once more in the next.
+    pub fn close_window(&mut self) -> Result<(Vec<CountedStack>, Arc<KernelCode>), kernel::Error> {
+        let kernel_code = Arc::clone(&self.kernel_code);
+        if kernel_code.has_gone() {
+            Arc::make_mut(&mut self.kernel_code).forget_gone();
+        }
         let n_all = self.n_other_stacks();
         let n_other = n_all - std::mem::replace(&mut self.n_other_before, n_all);
         if n_other > 0 {
@@ -401,7 +417,7 @@ impl Sampler {
         self.epoch = self.epoch.wrapping_add(1);
         self.stacks.close_window(self.epoch);
         self.kernel.set_epoch(self.epoch)?;
-        Ok(stacks)
+        Ok((stacks, kernel_code))
     }
 
     /// What has happened to samples so far.

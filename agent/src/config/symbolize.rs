@@ -26,6 +26,8 @@ pub struct Symbolize {
     pub cpu_percent: u32,
     /// How C++ names are written.
     pub demangle: Demangle,
+    /// Whether `HotSpot` JVMs are asked to write a perf map.
+    pub jvm_perf_map: bool,
     /// Servers that debug files are fetched from.
     pub debuginfod: Debuginfod,
 }
@@ -81,6 +83,7 @@ impl Default for Symbolize {
             debug_bytes: Bytes(debug_bytes),
             cpu_percent: 20,
             demangle: Demangle::Full,
+            jvm_perf_map: false,
             debuginfod: Debuginfod::default(),
         }
     }
@@ -99,6 +102,7 @@ impl Symbolize {
                 Demangle::Simplified => naming::Demangle::Simplified,
                 Demangle::None => naming::Demangle::None,
             },
+            jvm_perf_map: self.jvm_perf_map,
             debuginfod: self.debuginfod.stage(),
             ..naming::Config::default()
         }

@@ -8,16 +8,20 @@ const PERF_RECORD_COMM: u32 = 3;
 const PERF_RECORD_EXIT: u32 = 4;
 const PERF_RECORD_FORK: u32 = 7;
 const PERF_RECORD_MMAP2: u32 = 10;
+const PERF_RECORD_KSYMBOL: u32 = 17;
+const KSYMBOL_FLAGS_UNREGISTER: u16 = 1;
 const PERF_RECORD_MISC_COMM_EXEC: u16 = 1 << 13;
 const PROT_EXEC: u32 = 4;
 /// `struct perf_event_header`.
 const HEADER_LEN: usize = 8;
 /// pid u32, tid u32, time u64.
 const TRAILER_LEN: usize = 16;
+/// `KSYM_NAME_LEN`.
+const MAX_SYMBOL_LEN: usize = 512;
 /// Longest path that is kept.
 const MAX_PATH_LEN: usize = 4096;
 
-/// Something that happened to a process.
+/// Something that happened to a process, or to the kernel's own code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessEvent {
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -39,6 +43,8 @@ pub enum ProcessEventKind {
     Mapped { pid: u32, start: u64, end: u64, file_offset: u64, file: MappedFile },
     /// The last thread of a process ended.
     Exit { pid: u32 },
+    /// The kernel has code of that name from now on, or, where it `is_gone`, until now: a BPF program, a trampoline.
+    KernelCode { start: u64, end: u64, name: String, is_gone: bool },
     /// The kernel had no room for so many records.
     Lost { n_records: u64 },
 }
@@ -70,6 +76,7 @@ pub fn decode_process_event(bytes: &[u8]) -> Option<ProcessEvent> {
         PERF_RECORD_COMM => decode_comm(body, misc & PERF_RECORD_MISC_COMM_EXEC != 0)?,
         PERF_RECORD_FORK => decode_fork(body)?,
         PERF_RECORD_EXIT => decode_exit(body)?,
+        PERF_RECORD_KSYMBOL => decode_kernel_code(body)?,
         PERF_RECORD_LOST => ProcessEventKind::Lost { n_records: Words(body).skip_u64()?.u64()? },
         _ => return None,
     };
@@ -124,6 +131,18 @@ fn decode_exit(body: &[u8]) -> Option<ProcessEventKind> {
     words.u32()?;
     let tid = words.u32()?;
     (pid == tid).then_some(ProcessEventKind::Exit { pid })
+}
+
+/// start u64, length u32, type u16, flags u16, name.
+fn decode_kernel_code(body: &[u8]) -> Option<ProcessEventKind> {
+    let mut words = Words(body);
+    let (start, len) = (words.u64()?, words.u32()?);
+    let (_kind, rest) = u16::read_from_prefix(words.0).ok()?;
+    let (flags, name) = u16::read_from_prefix(rest).ok()?;
+    let end = start.checked_add(len.into())?;
+    let name = text(name, MAX_SYMBOL_LEN);
+    let is_gone = flags & KSYMBOL_FLAGS_UNREGISTER != 0;
+    Some(ProcessEventKind::KernelCode { start, end, name, is_gone })
 }
 
 /// The bytes up to the first NUL, at most `max`, as text.
@@ -205,6 +224,22 @@ mod tests {
         check(&record(4, 0, &[6, 5, 8, 5, 0, 0], ""), None);
         check(&record(2, 0, &[1, 0, 12, 0], ""), Some(ProcessEventKind::Lost { n_records: 12 }));
         check(&record(9, 0, &[1, 0, 12, 0], ""), None);
+    }
+
+    #[test]
+    fn code_of_the_kernel() {
+        for (flags, is_gone) in [(0, false), (1, true)] {
+            let words = [0xc000_0000, 0xffff_ffff, 0x400, 1 | flags << 16];
+            let code = ProcessEventKind::KernelCode {
+                start: 0xffff_ffff_c000_0000,
+                end: 0xffff_ffff_c000_0400,
+                name: "bpf_prog_6deef7357e7b4530_x".to_owned(),
+                is_gone,
+            };
+            check(&record(17, 0, &words, "bpf_prog_6deef7357e7b4530_x\0"), Some(code));
+        }
+        // It would end behind the last address.
+        check(&record(17, 0, &[0xffff_ff00, 0xffff_ffff, 0x400, 1], "x\0"), None);
     }
 
     #[test]

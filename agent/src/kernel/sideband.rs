@@ -1,4 +1,4 @@
-//! Process events of one CPU: exec, executable mappings, names, fork and exit, from a perf event that counts nothing.
+//! Process events of one CPU: exec, executable mappings, names, fork and exit, and code that the kernel makes for itself, from a perf event that counts nothing.
 #![expect(unsafe_code, reason = "perf_event_open has no safe wrapper")]
 
 use std::io;
@@ -75,6 +75,7 @@ fn attributes() -> perf_event_attr {
     attr.set_comm(1);
     attr.set_comm_exec(1);
     attr.set_task(1);
+    attr.set_ksymbol(1);
     attr.set_watermark(1);
     attr.__bindgen_anon_2.wakeup_watermark = WAKEUP_BYTES;
     attr

@@ -67,8 +67,8 @@ impl Processes {
                 self.mapped(pid, start, end, file_offset, &file, time_ns);
             }
             ProcessEventKind::Exit { pid } => self.exit(pid, time_ns),
-            // The caller scans again.
-            ProcessEventKind::Lost { .. } => {}
+            // The caller scans again; the kernel's code is no process's.
+            ProcessEventKind::Lost { .. } | ProcessEventKind::KernelCode { .. } => {}
         }
     }
 

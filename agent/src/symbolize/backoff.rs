@@ -24,6 +24,11 @@ impl Backoff {
         self.until.is_some_and(|until| now < until)
     }
 
+    /// When the next try may be.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
     /// Whether there was a failure ever.
     pub(super) fn has_failed(&self) -> bool {
         self.failures > 0

@@ -95,6 +95,26 @@ impl JitMaps {
 impl Symbolizer {
     pub(super) fn name_jit(&mut self, wanted: &JitWanted, until: Instant, named: &mut Named) {
         let JitWanted { process, addresses } = wanted;
+        self.look_into_maps(wanted, until);
+        let names = self.jit.by_process.get(&process.identity).map(|known| &known.names);
+        let is_unnamed = |address| {
+            names.and_then(|names| names.get(address)).is_none_or(|entry| entry.miss.is_some())
+        };
+        if addresses.iter().any(is_unnamed) && self.jvms.ask(process.identity, until) {
+            self.look_into_maps(wanted, until);
+        }
+        let known = self.jit.by_process.entry(process.identity).or_default();
+        for address in addresses {
+            let place = Place { kind: FrameKind::Jit, module: &self.jit.module, address: *address };
+            let unnamed = || Names::default().entry(place, Err(Miss::Jit));
+            let entry = known.names.get(address).cloned().unwrap_or_else(unnamed);
+            named.insert(Key::Anonymous(process.identity, *address), entry);
+        }
+    }
+
+    /// Names the addresses that have none yet by the files that there are now.
+    fn look_into_maps(&mut self, wanted: &JitWanted, until: Instant) {
+        let JitWanted { process, addresses } = wanted;
         let map = self.open_map(process);
         let dump = process.jit_dump.as_ref().and_then(|dump| dump.file.get().cloned());
         let n_calls = self.jit.n_calls;
@@ -115,13 +135,6 @@ impl Symbolizer {
             .collect();
         for addresses in new.chunks(MAX_ADDRESSES) {
             self.ask_maps(process, addresses, &sources, until);
-        }
-        let known = self.jit.by_process.entry(process.identity).or_default();
-        for address in addresses {
-            let place = Place { kind: FrameKind::Jit, module: &self.jit.module, address: *address };
-            let unnamed = || Names::default().entry(place, Err(Miss::Jit));
-            let entry = known.names.get(address).cloned().unwrap_or_else(unnamed);
-            named.insert(Key::Anonymous(process.identity, *address), entry);
         }
     }
 

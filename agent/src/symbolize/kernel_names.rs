@@ -9,10 +9,11 @@ use tracing::warn;
 
 use super::Module;
 use super::backoff::Backoff;
-use super::frames::{Names, Place, module};
+use super::frames::{self, Entry, Names, Place, module};
 use super::kernel_build_id;
 use super::link::Reply;
 use super::metrics::Miss;
+use super::names::escape;
 use super::symbolizer::{Key, Named, Symbolizer, keep};
 use super::wire::{KernelText, Lookup, MAX_ADDRESSES, Request};
 
@@ -24,12 +25,27 @@ pub(super) struct Kernel {
     loaded: Option<(u64, Instant, KernelText)>,
     backoff: Backoff,
     told_hidden: bool,
+    /// What the kernel said of its code was lost in part: its symbols must be read again.
+    pub(super) must_read: bool,
+}
+
+impl Kernel {
+    fn module(&mut self) -> Arc<Module> {
+        let read_module = || module("[kernel.kallsyms]", kernel_build_id::read());
+        Arc::clone(self.module.get_or_insert_with(read_module))
+    }
+
+    /// The frame of code of that name.
+    pub(super) fn entry(&mut self, address: u64, name: &str) -> Entry {
+        let module = self.module();
+        let place = Place { kind: FrameKind::Kernel, module: &module, address };
+        frames::named(place, &escape(name.as_bytes()))
+    }
 }
 
 impl Symbolizer {
     pub(super) fn name_kernel(&mut self, addresses: &[u64], until: Instant, named: &mut Named) {
-        let read_module = || module("[kernel.kallsyms]", kernel_build_id::read());
-        let module = Arc::clone(self.kernel.module.get_or_insert_with(read_module));
+        let module = self.kernel.module();
         let mut names = Names::default();
         for addresses in addresses.chunks(MAX_ADDRESSES) {
             let (lookups, miss) = self.ask_kernel(addresses, until);
@@ -68,7 +84,8 @@ impl Symbolizer {
             let is_core = |address: &u64| (text.start..text.end).contains(address);
             // Hidden symbols rarely come to light, and looking is not free.
             let age = self.config.kallsyms_age * if text.n_symbols == 0 { 10 } else { 1 };
-            if since.elapsed() < age || addresses.iter().all(is_core) {
+            let is_fresh = since.elapsed() < age && !self.kernel.must_read;
+            if is_fresh || addresses.iter().all(is_core) {
                 return Ok(());
             }
             self.cache.retain(|key| !matches!(key, Key::Kernel(address) if !is_core(address)));
@@ -83,6 +100,7 @@ impl Symbolizer {
         if text.n_symbols == 0 {
             self.tell_hidden("all its addresses are 0: see kernel.kptr_restrict and CAP_SYSLOG");
         }
+        self.kernel.must_read = false;
         self.kernel.loaded = Some((self.link.generation(), Instant::now(), text));
         Ok(())
     }

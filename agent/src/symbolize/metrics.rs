@@ -4,7 +4,10 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use super::jvm;
 
 /// Why an address has no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,7 +138,7 @@ pub struct RestartLabel {
 }
 
 /// Counters of symbolization. Clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     /// Frames of a window without a name, each distinct one once.
     pub misses: Family<MissLabel, Counter>,
@@ -145,6 +148,23 @@ pub struct Metrics {
     pub stuck_workers: Gauge,
     /// Named frames kept between windows.
     pub cache_entries: Gauge,
+    /// JVMs that were asked for their perf maps, by what came of it.
+    pub jvm_requests: Family<jvm::OutcomeLabel, Counter>,
+    /// Seconds that naming the frames of a window took.
+    pub window_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            misses: Family::default(),
+            restarts: Family::default(),
+            stuck_workers: Gauge::default(),
+            cache_entries: Gauge::default(),
+            jvm_requests: Family::default(),
+            window_seconds: Histogram::new([0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
+        }
+    }
 }
 
 impl Metrics {
@@ -170,10 +190,24 @@ impl Metrics {
             "Named frames kept between windows",
             self.cache_entries.clone(),
         );
+        registry.register(
+            "pilotlight_agent_symbolize_jvm_requests",
+            "Processes that were asked for a perf map as JVMs are, by what came of it",
+            self.jvm_requests.clone(),
+        );
+        registry.register(
+            "pilotlight_agent_symbolize_window_seconds",
+            "Time that naming the frames of a window took",
+            self.window_seconds.clone(),
+        );
     }
 
     pub(super) fn count_miss(&self, reason: Miss) {
         self.misses.get_or_create(&MissLabel { reason }).inc();
+    }
+
+    pub(super) fn count_jvm(&self, outcome: jvm::Outcome) {
+        self.jvm_requests.get_or_create(&jvm::OutcomeLabel { outcome }).inc();
     }
 
     pub(super) fn count_restart(&self, reason: Restart) {

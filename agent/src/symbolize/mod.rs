@@ -19,11 +19,13 @@ pub mod debuginfod;
 mod child;
 mod link;
 mod known_file;
+mod kernel_code;
 mod symbolizer;
 mod table_worker;
 mod kernel_names;
 mod file_names;
 mod jit_names;
+mod jvm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use agent_common::frame::FrameKind;
 
+pub use self::kernel_code::KernelCode;
 pub use self::metrics::{Metrics, Miss, MissLabel, Restart, RestartLabel};
 pub use self::symbolizer::{SampledStack, Symbolizer};
 pub use self::table_worker::TableWorker;
@@ -99,6 +102,8 @@ pub struct Config {
     pub cpu_percent: Option<u32>,
     /// How C++ names are written.
     pub demangle: Demangle,
+    /// Whether `HotSpot` JVMs are asked to write a perf map.
+    pub jvm_perf_map: bool,
     /// Without a sign of life for so long, the worker is killed.
     pub deadline: Duration,
     /// What all symbols of one window may take.
@@ -126,6 +131,7 @@ impl Default for Config {
             debug_bytes: 96 << 20,
             cpu_percent: Some(20),
             demangle: Demangle::Full,
+            jvm_perf_map: false,
             deadline: Duration::from_secs(2),
             call_budget: Duration::from_secs(8),
             block_time: Duration::from_secs(30),

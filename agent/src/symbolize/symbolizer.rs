@@ -12,6 +12,8 @@ use super::debuginfod::Debuginfod;
 use super::file_names::Wanted;
 use super::frames::{Entry, gap, module};
 use super::jit_names::{JitMaps, JitWanted};
+use super::jvm::Jvms;
+use super::kernel_code::KernelCode;
 use super::kernel_names::Kernel;
 use super::known_file::{FileId, KnownFiles};
 use super::link::Link;
@@ -50,7 +52,9 @@ pub struct Symbolizer {
     pub(super) cache: Cache<Key, Entry>,
     pub(super) files: KnownFiles,
     pub(super) kernel: Kernel,
+    kernel_code: Arc<KernelCode>,
     pub(super) jit: JitMaps,
+    pub(super) jvms: Jvms,
     pub(super) opener: Opener,
     pub(super) quota: Quota,
     pub(super) debuginfod: Option<Debuginfod>,
@@ -97,9 +101,11 @@ impl Symbolizer {
         Ok(Self {
             link: Link::new(config.worker_path.clone(), hello, config.deadline, metrics.clone()),
             cache: Cache::new(config.cache_entries),
+            jvms: Jvms::new(config.jvm_perf_map, metrics.clone()),
             metrics,
             files: KnownFiles::default(),
             kernel: Kernel::default(),
+            kernel_code: Arc::default(),
             jit: JitMaps::new(),
             opener: Opener::new(),
             quota: Quota::new(config.cpu_percent, Instant::now()),
@@ -111,10 +117,20 @@ impl Symbolizer {
         })
     }
 
+    /// From now on the kernel's code is this, and what `/proc/kallsyms` says.
+    pub fn set_kernel_code(&mut self, code: Arc<KernelCode>) {
+        if code.n_lost() != self.kernel_code.n_lost() {
+            self.kernel.must_read = true;
+        }
+        self.kernel_code = code;
+    }
+
     /// Names every frame of the stacks; the answers are in their order. Each frame in gives one frame out.
     pub fn symbolize(&mut self, sampled: &[SampledStack]) -> Vec<SymbolizedStack> {
+        let begun = Instant::now();
         self.files.begin_call();
         self.jit.begin_call();
+        self.jvms.begin_call();
         self.forget_worse_names();
         wait_for_files(sampled, Instant::now() + OPENING_LIMIT.min(self.config.call_budget / 2));
         let until = Instant::now() + self.config.call_budget;
@@ -136,6 +152,7 @@ impl Symbolizer {
             self.metrics.count_miss(miss);
         }
         self.metrics.cache_entries.set(self.cache.len() as i64);
+        self.metrics.window_seconds.observe(begun.elapsed().as_secs_f64());
         sampled.iter().map(|sampled| self.assemble(sampled, &named)).collect()
     }
 
@@ -166,6 +183,13 @@ impl Symbolizer {
             for frame in &stack.frames {
                 let key = self.key_of(frame, process);
                 if !seen.insert(key) {
+                    continue;
+                }
+                // Never from the cache: other code may stand there today.
+                if let Frame::Kernel { address } = frame
+                    && let Some(name) = self.kernel_code.name(*address)
+                {
+                    named.insert(key, self.kernel.entry(*address, name));
                     continue;
                 }
                 if let Some(entry) = self.cache.get(&key) {
