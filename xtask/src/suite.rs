@@ -55,7 +55,14 @@ pub(crate) fn test() -> Result<()> {
     tally.add("the page in a browser", &mut in_browser)?;
     let mut end_to_end = cargo();
     // With `--package tests` alone the libraries would have other features than above and all be built again.
-    end_to_end.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "agent-ebpf"]);
+    end_to_end.args([
+        "test",
+        "--locked",
+        "--no-fail-fast",
+        "--workspace",
+        "--exclude",
+        "agent-ebpf",
+    ]);
     for suite in end_to_end_suites()? {
         end_to_end.args(["--test", &suite]);
     }
