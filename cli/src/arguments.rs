@@ -92,7 +92,7 @@ pub(crate) struct Server {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The `pilotlight run` that started this, and whose settings come on standard input
-    #[arg(long, value_name = "PID", hide = true, conflicts_with_all = ["config", "listen", "data"])]
+    #[arg(long, value_name = "PID", hide = true, conflicts_with_all = ["config", "listen", "data", "max_bytes"])]
     pub(crate) child_of: Option<i32>,
 }
 
@@ -104,6 +104,9 @@ pub(crate) struct Storage {
     /// Where to store [default: /var/lib/pilotlight for root, else below $XDG_DATA_HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Bytes on disk, beyond which the oldest profiles fade [default: 20GiB]
+    #[arg(long = "storage-max", value_name = "BYTES")]
+    pub(crate) max_bytes: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -190,13 +193,13 @@ mod tests {
         check(
             "run",
             &expect![
-                "Run(Run { storage: Storage { listen: None, data: None }, frequency: Frequency { hz: None }, config: None })"
+                "Run(Run { storage: Storage { listen: None, data: None, max_bytes: None }, frequency: Frequency { hz: None }, config: None })"
             ],
         );
         check(
             "run --listen 0.0.0.0:1 --data /d -F 1000 --config c.yaml",
             &expect![[
-                r#"Run(Run { storage: Storage { listen: Some("0.0.0.0:1"), data: Some("/d") }, frequency: Frequency { hz: Some(1000) }, config: Some("c.yaml") })"#
+                r#"Run(Run { storage: Storage { listen: Some("0.0.0.0:1"), data: Some("/d"), max_bytes: None }, frequency: Frequency { hz: Some(1000) }, config: Some("c.yaml") })"#
             ]],
         );
         check(
@@ -206,9 +209,9 @@ mod tests {
             ]],
         );
         check(
-            "server --listen [::]:4040 --data /d --config c.yaml",
+            "server --listen [::]:4040 --data /d --storage-max 5GiB --config c.yaml",
             &expect![[
-                r#"Server(Server { storage: Storage { listen: Some("[::]:4040"), data: Some("/d") }, config: Some("c.yaml"), child_of: None })"#
+                r#"Server(Server { storage: Storage { listen: Some("[::]:4040"), data: Some("/d"), max_bytes: Some("5GiB") }, config: Some("c.yaml"), child_of: None })"#
             ]],
         );
         check(

@@ -111,7 +111,12 @@ impl arguments::Storage {
         });
         let data =
             self.data.as_ref().map(|data| Flag { name: "--data", key: "data", value: path(data) });
-        listen.into_iter().chain(data).collect()
+        let storage_max = self.max_bytes.as_ref().map(|bytes| Flag {
+            name: "--storage-max",
+            key: "storage_max",
+            value: bytes.as_str().into(),
+        });
+        listen.into_iter().chain(data).chain(storage_max).collect()
     }
 }
 

@@ -69,8 +69,14 @@ impl Server {
 
     /// Starts one on this data directory.
     pub fn start_in(data: &Path) -> Result<Self> {
+        Self::start_with(data, &[])
+    }
+
+    /// The same with settings, as in `("PILOTLIGHT_RETENTION", "2d")`.
+    pub fn start_with(data: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let port = free_port()?;
         let mut command = pilotlight("server")?;
+        command.envs(settings.iter().copied());
         command.arg("--listen").arg(format!("127.0.0.1:{port}")).arg("--data").arg(data);
         let child = Child::start(&mut command)?;
         let http = Http::new(&format!("http://127.0.0.1:{port}"))?;

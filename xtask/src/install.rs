@@ -110,10 +110,13 @@ pub(crate) fn go() -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// A Python with the pinned `pyroscope-io`, in `target/`.
+/// A Python with the pinned `pyroscope-io` and `duckdb`, in `target/`.
 pub(crate) fn python() -> Result<PathBuf> {
-    let folder =
-        workspace().join(format!("target/tools/python-pyroscope-io-{}", versions::PYROSCOPE_IO));
+    let folder = workspace().join(format!(
+        "target/tools/python-pyroscope-io-{}-duckdb-{}",
+        versions::PYROSCOPE_IO,
+        versions::DUCKDB
+    ));
     let python = folder.join("bin/python3");
     if folder.join("complete").exists() {
         return Ok(python);
@@ -121,9 +124,12 @@ pub(crate) fn python() -> Result<PathBuf> {
     apt(&["python3-venv"])?;
     step(&format!("install pyroscope-io {} into target/tools", versions::PYROSCOPE_IO), || {
         output(command("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        let package = format!("pyroscope-io=={}", versions::PYROSCOPE_IO);
-        output(command(&python).args(["-m", "pip", "install", "--quiet", &package]))
-            .with_context(|| format!("missing: {package}; pip cannot fetch it"))?;
+        let packages = [
+            format!("pyroscope-io=={}", versions::PYROSCOPE_IO),
+            format!("duckdb=={}", versions::DUCKDB),
+        ];
+        output(command(&python).args(["-m", "pip", "install", "--quiet"]).args(&packages))
+            .with_context(|| format!("missing: {}; pip cannot fetch them", packages.join(" ")))?;
         std::fs::write(folder.join("complete"), "").context("cannot write to target/tools")
     })?;
     Ok(python)

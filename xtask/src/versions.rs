@@ -13,6 +13,7 @@ pub(crate) const GO_SHA256: &str =
 pub(crate) const NODE_MAJOR: u32 = 18;
 /// The Python SDK that pushes to our server in a test.
 pub(crate) const PYROSCOPE_IO: &str = "1.4.0";
+pub(crate) const DUCKDB: &str = "2.0.1";
 
 /// Debian packages that carry rustc with a prebuilt `core` for BPF.
 pub(crate) const APT_BPF: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
