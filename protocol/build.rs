@@ -3,13 +3,15 @@
 use prost::Message as _;
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "google/v1/profile.proto",
     "types/v1/types.proto",
     "push/v1/push.proto",
     "querier/v1/querier.proto",
     "otlp/v1/otlp.proto",
     "stubs/v1/stubs.proto",
+    "settings/v1/setting.proto",
+    "adhocprofiles/v1/adhocprofiles.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,6 +26,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .register_descriptors(&descriptors)?
         .ignore_unknown_fields()
         .ignore_unknown_enum_variants()
-        .build(&[".google.v1", ".types.v1", ".push.v1", ".querier.v1", ".otlp.v1", ".stubs.v1"])?;
+        .build(&[
+            ".google.v1",
+            ".types.v1",
+            ".push.v1",
+            ".querier.v1",
+            ".otlp.v1",
+            ".stubs.v1",
+            ".settings.v1",
+            ".adhocprofiles.v1",
+        ])?;
     Ok(())
 }

@@ -61,3 +61,21 @@ pub(crate) mod stubs {
         include!(concat!(env!("OUT_DIR"), "/stubs.v1.serde.rs"));
     }
 }
+
+pub(crate) mod settings {
+    //! settings.*
+    pub mod v1 {
+        //! What pages keep.
+        include!(concat!(env!("OUT_DIR"), "/settings.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/settings.v1.serde.rs"));
+    }
+}
+
+pub(crate) mod adhocprofiles {
+    //! adhocprofiles.*
+    pub mod v1 {
+        //! Uploaded profiles.
+        include!(concat!(env!("OUT_DIR"), "/adhocprofiles.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/adhocprofiles.v1.serde.rs"));
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod ingest;
 pub mod store;
+pub mod shelf;
 pub mod query;
 pub mod render;
 pub mod api;

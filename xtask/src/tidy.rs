@@ -28,7 +28,7 @@ const ROADS: &[(&str, &[&str])] = &[
     ),
     (
         "server/src",
-        &["ingest", "scrape", "store", "query", "render", "api", "ui", "config", "server"],
+        &["ingest", "scrape", "store", "shelf", "query", "render", "api", "ui", "config", "server"],
     ),
 ];
 const MAX_LINES: usize = 500;

@@ -5,6 +5,7 @@ use crate::api::body::{self, Encoding, RawBody};
 use crate::api::error::{Code, Error};
 use crate::api::framing;
 use crate::api::metrics::Failed;
+use crate::api::scope::Scope;
 use crate::api::work::on_thread;
 use axum::body::Body;
 use axum::extract::Request;
@@ -215,7 +216,7 @@ fn kind(headers: &HeaderMap) -> Option<(Protocol, Codec, &'static str)> {
 pub(super) async fn query<Q, A>(
     api: Arc<Api>,
     request: Request,
-    answer: impl FnOnce(&Api, Q) -> Result<A, Error> + Send + 'static,
+    answer: impl FnOnce(&Scope, Q) -> Result<A, Error> + Send + 'static,
 ) -> Response
 where
     Q: Message + Default + DeserializeOwned,
@@ -227,13 +228,14 @@ where
         Err(response) => return *response,
     };
     let counted = Arc::clone(&api);
+    let scope = Scope::of(Arc::clone(&api), &parts.extensions);
     let work = async move {
         let body = body::read(&api, &parts.headers, body).await?;
-        let work = move |api: &Api| {
+        let work = move |api: &Scope| {
             let message = call.decode(&body, api.config.max_body_bytes)?;
             call.encode(&answer(api, message)?)
         };
-        let result = on_thread(&api, &api.queries, work).await;
+        let result = on_thread(&scope, &api.queries, work).await;
         api.metrics.queries.inc();
         result
     };

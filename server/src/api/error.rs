@@ -2,7 +2,9 @@
 
 use crate::ingest;
 use crate::ingest::form;
+use crate::ingest::uploaded;
 use crate::query;
+use crate::shelf;
 use crate::store;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -13,6 +15,9 @@ use protocol::pprof;
 pub(super) enum Code {
     InvalidArgument,
     DeadlineExceeded,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
     ResourceExhausted,
     Unimplemented,
     Internal,
@@ -24,6 +29,9 @@ impl Code {
         match self {
             Code::InvalidArgument => "invalid_argument",
             Code::DeadlineExceeded => "deadline_exceeded",
+            Code::NotFound => "not_found",
+            Code::AlreadyExists => "already_exists",
+            Code::FailedPrecondition => "failed_precondition",
             Code::ResourceExhausted => "resource_exhausted",
             Code::Unimplemented => "unimplemented",
             Code::Internal => "internal",
@@ -33,8 +41,10 @@ impl Code {
 
     fn status(self) -> StatusCode {
         match self {
-            Code::InvalidArgument => StatusCode::BAD_REQUEST,
+            Code::InvalidArgument | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
             Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::AlreadyExists => StatusCode::CONFLICT,
             Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -107,6 +117,25 @@ impl From<store::Error> for Error {
             _ => Code::Unavailable,
         };
         Error::new(code, error.to_string())
+    }
+}
+
+impl From<shelf::Error> for Error {
+    fn from(error: shelf::Error) -> Error {
+        let code = match error {
+            shelf::Error::NoUpload(_) => Code::NotFound,
+            shelf::Error::Changed => Code::AlreadyExists,
+            shelf::Error::TooLong { .. } | shelf::Error::NoName => Code::InvalidArgument,
+            shelf::Error::TooMany { .. } => Code::ResourceExhausted,
+            shelf::Error::Io { .. } | shelf::Error::Unreadable { .. } => Code::Internal,
+        };
+        Error::new(code, error.to_string())
+    }
+}
+
+impl From<uploaded::Error> for Error {
+    fn from(error: uploaded::Error) -> Error {
+        Error::invalid(error.to_string())
     }
 }
 

@@ -80,7 +80,10 @@ pub(super) fn number(code: Code) -> u16 {
     match code {
         Code::InvalidArgument => 3,
         Code::DeadlineExceeded => 4,
+        Code::NotFound => 5,
+        Code::AlreadyExists => 6,
         Code::ResourceExhausted => 8,
+        Code::FailedPrecondition => 9,
         Code::Unimplemented => 12,
         Code::Internal => 13,
         Code::Unavailable => 14,

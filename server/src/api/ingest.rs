@@ -3,6 +3,7 @@
 use crate::api::connect;
 use crate::api::error::{Code, Error};
 use crate::api::push::{Accepted, count_body};
+use crate::api::scope::Scope;
 use crate::api::work::on_thread;
 use crate::api::{Api, body};
 use crate::ingest::Reason;
@@ -20,10 +21,11 @@ pub(super) async fn ingest(State(api): State<Arc<Api>>, request: Request) -> Res
     let content_type =
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
+    let scope = Scope::of(Arc::clone(&api), &parts.extensions);
     let result = async {
         let body = body::read(&api, &parts.headers, body).await.map_err(slow_body)?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
-        let accepted = on_thread(&api, &api.decoders, move |api| {
+        let accepted = on_thread(&scope, &api.decoders, move |api| {
             let plain = body
                 .plain(api.config.max_body_bytes)
                 .inspect_err(|error| count_body(api, error))?;

@@ -2,6 +2,7 @@
 
 pub mod metrics;
 mod error;
+mod scope;
 mod body;
 mod work;
 mod framing;
@@ -9,18 +10,28 @@ mod connect;
 mod push;
 mod ingest;
 mod otlp;
+mod selection;
+mod single;
 mod querier;
 mod render;
+mod settings;
+mod adhoc;
+mod apps;
+mod status;
 mod unknown;
 mod admin;
 pub mod guard;
 
 use crate::api::metrics::Metrics;
+pub use crate::api::scope::Tenant;
+pub use crate::api::status::Shown;
 pub use crate::api::unknown::{is_call, unknown_call};
 use crate::ingest as ingest_stage;
+use crate::shelf::settings::Settings;
+use crate::shelf::uploads::Uploads;
 use crate::store::Store;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, delete, get, post};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +53,9 @@ pub struct Api {
     store: Arc<Store>,
     config: Config,
     ingest: ingest_stage::Config,
+    shown: Shown,
+    settings: Settings,
+    uploads: Uploads,
     clock: fn() -> i64,
     metrics: Metrics,
     registry: Registry,
@@ -52,20 +66,38 @@ pub struct Api {
     queries: Arc<Semaphore>,
 }
 
+/// What the API stands in front of.
+pub struct Parts {
+    pub store: Arc<Store>,
+    pub config: Config,
+    pub ingest: ingest_stage::Config,
+    pub shown: Shown,
+    pub settings: Settings,
+    pub uploads: Uploads,
+}
+
 impl Api {
-    pub fn new(
-        store: Arc<Store>,
-        config: Config,
-        ingest: ingest_stage::Config,
-        clock: fn() -> i64,
-        mut registry: Registry,
-    ) -> Api {
+    pub fn new(parts: Parts, clock: fn() -> i64, mut registry: Registry) -> Api {
+        let Parts { store, config, ingest, shown, settings, uploads } = parts;
         let n_cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let metrics = Metrics::register(&mut registry);
         let bodies = Arc::new(Semaphore::new(config.max_bodies_bytes >> 10));
         let [decoders, queries] =
             [n_cpus + 1; 2].map(|n_at_once| Arc::new(Semaphore::new(n_at_once)));
-        Api { store, config, ingest, clock, metrics, registry, bodies, decoders, queries }
+        Api {
+            store,
+            config,
+            ingest,
+            shown,
+            settings,
+            uploads,
+            clock,
+            metrics,
+            registry,
+            bodies,
+            decoders,
+            queries,
+        }
     }
 }
 
@@ -76,6 +108,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/LabelValues", post(querier::label_values))
         .route("/Series", post(querier::series))
         .route("/SelectSeries", post(querier::select_series))
+        .route("/SelectHeatmap", post(querier::select_heatmap))
         .route("/SelectMergeStacktraces", post(querier::select_merge_stacktraces))
         .route("/SelectMergeProfile", post(querier::select_merge_profile))
         .route("/SelectMergeSpanProfile", post(querier::select_merge_span_profile))
@@ -94,6 +127,13 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1development/profiles", post(otlp::http))
         .route(otlp::GRPC_PATH, post(otlp::grpc))
         .nest("/querier.v1.QuerierService", querier)
+        .route("/settings.v1.SettingsService/Get", post(settings::get))
+        .route("/settings.v1.SettingsService/Set", post(settings::set))
+        .route("/settings.v1.SettingsService/Delete", post(settings::delete))
+        .route("/adhocprofiles.v1.AdHocProfileService/Upload", post(adhoc::upload))
+        .route("/adhocprofiles.v1.AdHocProfileService/Get", post(adhoc::get))
+        .route("/adhocprofiles.v1.AdHocProfileService/List", post(adhoc::list))
+        .route("/adhocprofiles.v1.AdHocProfileService/Diff", post(adhoc::diff))
         .route("/pyroscope/render", get(render::render))
         .route("/pyroscope/render-diff", get(render::render_diff))
         .route("/pyroscope/label-values", get(render::label_values))
@@ -101,6 +141,17 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/render-diff", get(render::render_diff))
         .route("/labels", get(render::label_names))
         .route("/label-values", get(render::label_values))
+        .route("/export", get(render::export))
+        .route("/api/apps", get(apps::list).delete(apps::delete_app))
+        .route("/api/v1/series", delete(apps::delete_series))
+        .route("/api/v1/status/buildinfo", get(status::build_info))
+        .route("/api/v1/status/config", get(status::config))
+        .route("/api/v1/status/config/diff", get(status::config_diff))
+        .route("/api/v1/status/config/default", get(status::config_defaults))
+        .route("/config", get(status::config))
+        .route("/build", get(status::build))
+        .route("/healthz", get(status::healthy))
+        .route("/api/{*rest}", any(unknown::no_route))
         .route("/ready", get(admin::ready))
         .route("/metrics", get(admin::metrics))
         .with_state(api)

@@ -3,6 +3,7 @@
 use crate::api::connect::{Call, Codec, compressed, fail, ok};
 use crate::api::error::{Code, Error};
 use crate::api::push::{Accepted, count_body};
+use crate::api::scope::Scope;
 use crate::api::work::on_thread;
 use crate::api::{Api, body};
 use crate::ingest::otlp;
@@ -20,10 +21,11 @@ pub(super) async fn http(State(api): State<Arc<Api>>, request: Request) -> Respo
     let Some((codec, content_type)) = codec(&parts.headers) else {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     };
+    let scope = Scope::of(Arc::clone(&api), &parts.extensions);
     let result = async {
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
-        let accepted = on_thread(&api, &api.decoders, move |api| {
+        let accepted = on_thread(&scope, &api.decoders, move |api| {
             let plain = body.plain(api.ingest.max_profile_bytes);
             let request = plain.and_then(|plain| decode(codec, &plain, api));
             let request = request.inspect_err(|error| count_body(api, error))?;
@@ -46,10 +48,11 @@ pub(super) async fn grpc(State(api): State<Arc<Api>>, request: Request) -> Respo
         Ok(call) => call,
         Err(response) => return *response,
     };
+    let scope = Scope::of(Arc::clone(&api), &parts.extensions);
     let result = async {
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
-        let accepted = on_thread(&api, &api.decoders, move |api| {
+        let accepted = on_thread(&scope, &api.decoders, move |api| {
             let limit = api.ingest.max_profile_bytes;
             let request =
                 call.with_message(&body, limit, |message| decode(call.codec, message, api));

@@ -3,6 +3,7 @@
 use crate::api::connect::Call;
 use crate::api::error::{Code, Error};
 use crate::api::metrics::Refused;
+use crate::api::scope::Scope;
 use crate::api::work::on_thread;
 use crate::api::{Api, body};
 use crate::ingest::{self, NormalizedProfile, Reason, push};
@@ -32,10 +33,11 @@ pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Respo
         Ok(call) => call,
         Err(response) => return *response,
     };
+    let scope = Scope::of(Arc::clone(&api), &parts.extensions);
     let result = async {
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
-        let accepted = on_thread(&api, &api.decoders, move |api| {
+        let accepted = on_thread(&scope, &api.decoders, move |api| {
             let request: PushRequest = call
                 .decode(&body, api.config.max_body_bytes)
                 .inspect_err(|error| count_body(api, error))?;
@@ -55,7 +57,7 @@ pub(super) fn count_body(api: &Api, error: &Error) {
 
 impl Accepted {
     pub(super) fn all(
-        api: &Api,
+        api: &Scope,
         profiles: Vec<Result<NormalizedProfile, ingest::Error>>,
     ) -> Accepted {
         let mut accepted = Accepted::default();
@@ -69,7 +71,7 @@ impl Accepted {
         accepted
     }
 
-    pub(super) fn store(&mut self, api: &Api, profile: &NormalizedProfile) {
+    pub(super) fn store(&mut self, api: &Scope, profile: &NormalizedProfile) {
         match api.store.append(profile) {
             Ok((_, durable)) => self.waiting.push(durable),
             Err(error @ store::Error::TooManySeries { .. }) => {

@@ -1,18 +1,22 @@
 //! `GET /pyroscope/render`, `/pyroscope/render-diff` and `/pyroscope/label-values`: the calls of older pages.
 
 use crate::api::error::{Code, Error};
-use crate::api::querier::{Selection, max_nodes};
+use crate::api::scope::Scope;
+use crate::api::selection::{Selection, max_nodes};
 use crate::api::work::on_thread;
 use crate::api::{Api, connect};
-use crate::ingest::{attime, labels};
+use crate::ingest::{attime, labels, suffix};
+use crate::query;
 use crate::query::labels as label_query;
 use crate::query::range::Range;
+use crate::query::selector::Selector;
 use crate::query::series::Aggregation;
 use crate::query::tree::Tree;
 use crate::render::flamebearer::{self, Timeline};
 use crate::render::{diff, dot, flame_graph, folded, speedscope};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use protocol::pprof::encode;
 use serde::Serialize;
@@ -24,13 +28,13 @@ const MAX_DOT_NODES: usize = 200;
 const TEXT: &str = "text/plain; charset=utf-8";
 const HOUR_NS: i64 = 3_600 * 1_000_000_000;
 
-struct Parameters {
+pub(super) struct Parameters {
     pairs: Vec<(String, String)>,
     takes_apps: bool,
 }
 
 impl Parameters {
-    fn new(parts: &Parts) -> Parameters {
+    pub(super) fn new(parts: &Parts) -> Parameters {
         let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         Parameters {
             pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
@@ -38,7 +42,7 @@ impl Parameters {
         }
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
@@ -72,29 +76,51 @@ impl Parameters {
         Selection::new(profile_type.trim(), &selector, (range.start_ms, range.end_ms), None)
     }
 
+    /// The selectors of a question for labels: none where there is no `query`.
+    fn narrowed(&self) -> Result<Vec<Selector>, Error> {
+        let text = self.get("query").unwrap_or_default().trim();
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (front, selector) = text.split_at(text.find('{').unwrap_or(text.len()));
+        let selector = if selector.is_empty() { "{}" } else { selector };
+        let selector = Selector::parse(selector).map_err(query::Error::from)?;
+        Ok(vec![match front.trim() {
+            "" => selector,
+            front if front.contains(':') => selector.and(labels::PROFILE_TYPE, front),
+            app => {
+                let (service, prefix) = suffix::profile_type(app);
+                selector
+                    .and(labels::SERVICE, service)
+                    .and_begins_with(labels::PROFILE_TYPE, &prefix)
+            }
+        }])
+    }
+
     /// What is no number means the default.
-    fn max_nodes(&self, api: &Api) -> Result<i64, Error> {
+    fn max_nodes(&self, api: &Scope) -> Result<i64, Error> {
         let text = self.get("max-nodes").or_else(|| self.get("maxNodes"));
         max_nodes(api, text.and_then(|text| text.parse().ok()))
     }
 }
 
 /// A body and its content type.
-type Rendered = (Vec<u8>, &'static str);
+pub(super) type Rendered = (Vec<u8>, &'static str);
 
-async fn answer(
+pub(super) async fn answer(
     api: Arc<Api>,
     request: Request,
-    render: impl FnOnce(&Api, &Parameters) -> Result<Rendered, Error> + Send + 'static,
+    render: impl FnOnce(&Scope, &Parameters) -> Result<Rendered, Error> + Send + 'static,
 ) -> Response {
     let (parts, _) = request.into_parts();
     let gzip = connect::accepts_gzip(&parts.headers);
     let parameters = Parameters::new(&parts);
-    let work = move |api: &Api| {
+    let scope = Scope::of(Arc::clone(&api), &parts.extensions);
+    let work = move |api: &Scope| {
         let (body, content_type) = render(api, &parameters)?;
         Ok((connect::compressed(body, gzip), content_type))
     };
-    let result = on_thread(&api, &api.queries, work).await;
+    let result = on_thread(&scope, &api.queries, work).await;
     api.metrics.queries.inc();
     match result {
         Ok((body, content_type)) => connect::ok(body, content_type),
@@ -102,39 +128,41 @@ async fn answer(
     }
 }
 
-fn json(value: &impl Serialize) -> Result<Rendered, Error> {
+pub(super) fn json(value: &impl Serialize) -> Result<Rendered, Error> {
     let body =
         serde_json::to_vec(value).map_err(|err| Error::new(Code::Internal, err.to_string()))?;
     Ok((body, "application/json"))
 }
 
 pub(super) async fn render(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let render = |api: &Api, parameters: &Parameters| {
-        let range = parameters.range("from", "until", (api.clock)())?;
-        let selection = parameters.selection("query", range)?;
-        let max_nodes = parameters.max_nodes(api)?;
-        let tree = Tree::new(&selection.stacks(api)?);
-        match parameters.get("format") {
-            Some("dot") => return Ok((dot::render(&tree, MAX_DOT_NODES).into_bytes(), TEXT)),
-            Some("collapsed" | "folded") => return Ok((folded::render(&tree).into_bytes(), TEXT)),
-            Some("speedscope") => {
-                return json(&speedscope::render(&tree, &selection.profile_type));
-            }
-            Some("pprof") => {
-                return Ok((encode(&selection.pprof(api)?), "application/octet-stream"));
-            }
-            _ => {}
-        }
-        let graph = flame_graph::render(&tree, max_nodes);
-        let (timeline, groups) = timelines(api, &selection, parameters)?;
-        json(&flamebearer::single(graph, &selection.profile_type, timeline, groups))
+    let render = |api: &Scope, parameters: &Parameters| {
+        rendered(api, parameters, parameters.get("format").unwrap_or_default())
     };
     answer(api, request, render).await
 }
 
+fn rendered(api: &Scope, parameters: &Parameters, format: &str) -> Result<Rendered, Error> {
+    let range = parameters.range("from", "until", (api.clock)())?;
+    let selection = parameters.selection("query", range)?;
+    let max_nodes = parameters.max_nodes(api)?;
+    if format == "pprof" {
+        return Ok((encode(&selection.pprof(api)?), "application/octet-stream"));
+    }
+    let tree = Tree::new(&selection.stacks(api)?);
+    match format {
+        "dot" => return Ok((dot::render(&tree, MAX_DOT_NODES).into_bytes(), TEXT)),
+        "collapsed" | "folded" => return Ok((folded::render(&tree).into_bytes(), TEXT)),
+        "speedscope" => return json(&speedscope::render(&tree, &selection.profile_type)),
+        _ => {}
+    }
+    let graph = flame_graph::render(&tree, max_nodes);
+    let (timeline, groups) = timelines(api, &selection, parameters)?;
+    json(&flamebearer::single(graph, &selection.profile_type, timeline, groups))
+}
+
 /// The sum over time, and the same for each value of the label to group by.
 fn timelines(
-    api: &Api,
+    api: &Scope,
     selection: &Selection,
     parameters: &Parameters,
 ) -> Result<(Timeline, BTreeMap<String, Timeline>), Error> {
@@ -161,8 +189,30 @@ fn timelines(
     Ok((timeline(all.first().map_or(&[], |series| series.points.as_slice())), groups))
 }
 
+/// What a query selects as a file, a pprof where no other format is asked for.
+pub(super) async fn export(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let parameters = Parameters::new(&parts);
+    let (format, name) = match parameters.get("format") {
+        None | Some("" | "pprof") => ("pprof", "profile.pb.gz"),
+        Some("collapsed" | "folded") => ("folded", "profile.folded"),
+        Some("speedscope") => ("speedscope", "profile.speedscope.json"),
+        Some("dot") => ("dot", "profile.dot"),
+        Some(_) => ("json", "profile.json"),
+    };
+    let exported = move |api: &Scope, parameters: &Parameters| rendered(api, parameters, format);
+    let mut response = answer(api, Request::from_parts(parts, body), exported).await;
+    if response.status().is_success() {
+        let disposition = format!("attachment; filename=\"{name}\"");
+        if let Ok(disposition) = HeaderValue::try_from(disposition) {
+            response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+        }
+    }
+    response
+}
+
 pub(super) async fn render_diff(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let render = |api: &Api, parameters: &Parameters| {
+    let render = |api: &Scope, parameters: &Parameters| {
         let now_ns = (api.clock)();
         let left = parameters
             .selection("leftQuery", parameters.range("leftFrom", "leftUntil", now_ns)?)?;
@@ -183,7 +233,7 @@ pub(super) async fn render_diff(State(api): State<Arc<Api>>, request: Request) -
 }
 
 pub(super) async fn label_values(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let render = |api: &Api, parameters: &Parameters| {
+    let render = |api: &Scope, parameters: &Parameters| {
         let range = parameters.range("from", "until", (api.clock)())?;
         // The old name of profile types.
         let label = match parameters.get("label").unwrap_or_default() {
@@ -192,17 +242,17 @@ pub(super) async fn label_values(State(api): State<Arc<Api>>, request: Request) 
             label => label,
         };
         let segments = api.store.select(range.start_ns(), range.end_ns());
-        json(&label_query::values(&segments, label, &[], &range))
+        json(&label_query::values(&segments, label, &parameters.narrowed()?, &range))
     };
     answer(api, request, render).await
 }
 
 /// The names of labels, as the first line of servers gives them.
 pub(super) async fn label_names(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let render = |api: &Api, parameters: &Parameters| {
+    let render = |api: &Scope, parameters: &Parameters| {
         let range = parameters.range("from", "until", (api.clock)())?;
         let segments = api.store.select(range.start_ns(), range.end_ns());
-        json(&label_query::names(&segments, &[], &range))
+        json(&label_query::names(&segments, &parameters.narrowed()?, &range))
     };
     answer(api, request, render).await
 }

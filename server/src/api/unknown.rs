@@ -21,6 +21,12 @@ pub(super) async fn unimplemented(request: Request) -> Response {
     }
 }
 
+/// Below `/api/` there are no pages.
+pub(super) async fn no_route(request: Request) -> Response {
+    let message = format!("there is nothing at {}", request.uri().path());
+    Error::new(Code::NotFound, message).to_response()
+}
+
 /// No features are switched.
 pub(super) async fn feature_flags(State(api): State<Arc<Api>>, request: Request) -> Response {
     query(api, request, |_, _: Empty| Ok(Empty {})).await

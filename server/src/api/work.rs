@@ -1,23 +1,23 @@
 //! Work that takes the CPU, on threads of its own.
 
-use crate::api::Api;
 use crate::api::error::{Code, Error};
+use crate::api::scope::Scope;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 /// Waits for one of the slots, then works. The slot is the work's: a client that leaves does not make room for more of it.
 pub(super) async fn on_thread<T: Send + 'static>(
-    api: &Arc<Api>,
+    scope: &Scope,
     slots: &Arc<Semaphore>,
-    work: impl FnOnce(&Api) -> Result<T, Error> + Send + 'static,
+    work: impl FnOnce(&Scope) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
         return Err(Error::new(Code::Unavailable, "the server is stopping"));
     };
-    let api = Arc::clone(api);
+    let scope = scope.clone();
     let working = spawn_blocking(move || {
-        let result = work(&api);
+        let result = work(&scope);
         drop(slot);
         result
     });

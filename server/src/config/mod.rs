@@ -3,12 +3,13 @@
 use crate::api;
 use crate::ingest;
 use crate::store;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
 use std::path::PathBuf;
 use units::{Bytes, Span};
 
 /// Every key has a default, and an unknown key is an error.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub listen: String,
@@ -25,14 +26,14 @@ pub struct Config {
     pub http: Http,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Blocks {
     pub flush_after: Span,
     pub merge_after: Span,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     pub body: Bytes,
@@ -49,14 +50,14 @@ pub struct Limits {
     pub ahead: Span,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Query {
     pub nodes: i64,
     pub max_nodes: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     pub connections: usize,
@@ -151,6 +152,19 @@ impl Http {
             None => Ok(()),
         }
     }
+}
+
+/// The keys of one that are not in the other, or have another value there.
+fn changed(own: &Value, default: &Value) -> Value {
+    let (Some(own), Some(default)) = (own.as_mapping(), default.as_mapping()) else {
+        return own.clone();
+    };
+    let entries = own.iter().filter(|(key, value)| default.get(key) != Some(*value));
+    let entries = entries.map(|(key, value)| {
+        let default = default.get(key).cloned().unwrap_or_default();
+        (key.clone(), changed(value, &default))
+    });
+    Value::Mapping(entries.collect())
 }
 
 fn check(is_right: bool, key: &'static str, what: &str) -> Result<(), Error> {
@@ -261,6 +275,18 @@ impl Config {
             max_label_value_bytes: self.limits.label_value.len(),
             retention_ns: self.retention.ns(),
             max_ahead_ns: self.limits.ahead.ns(),
+        }
+    }
+
+    /// As it is shown to whoever asks.
+    pub(crate) fn shown(&self) -> api::Shown {
+        let yaml = |config: &Config| serde_yaml::to_value(config).unwrap_or_default();
+        let (own, default) = (yaml(self), yaml(&Config::default()));
+        let text = |value: &Value| serde_yaml::to_string(value).unwrap_or_default();
+        api::Shown {
+            config: text(&own),
+            defaults: text(&default),
+            changed: text(&changed(&own, &default)),
         }
     }
 

@@ -20,6 +20,8 @@ mod multipart;
 mod cumulative;
 mod old_pprof;
 pub mod form;
+mod perf_script;
+pub mod uploaded;
 
 use crate::ingest::labels::Labels;
 use crate::ingest::symbols::Symbols;

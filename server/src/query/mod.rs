@@ -8,6 +8,9 @@ mod plan;
 pub mod labels;
 pub mod series;
 pub mod stacks;
+pub mod profiles;
+pub mod exemplars;
+pub mod heatmap;
 pub mod tree;
 pub mod pprof;
 
@@ -40,6 +43,12 @@ pub enum Error {
         "profiles of {day} are kept summed by day, without {labels}; ask without these labels, or for later days"
     )]
     TooOld { labels: String, day: String },
+    #[error(
+        "profiles of {day} are kept as sums alone; single profiles and spans can be asked for in later days"
+    )]
+    Summed { day: String },
+    #[error("the query is about more than {limit} single values; ask for a shorter range")]
+    TooManyValues { limit: usize },
     #[error("{0}; the question is not answered, for a part of the answer would be missing")]
     Storage(String),
 }

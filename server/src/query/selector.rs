@@ -57,7 +57,7 @@ impl Selector {
     }
 
     /// The labels that are looked at.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.matchers.iter().map(|matcher| matcher.name.as_str())
     }
 

@@ -24,6 +24,30 @@ pub struct SeriesQuery<'a> {
     pub call_site: &'a CallSite,
 }
 
+impl SeriesQuery<'_> {
+    fn n_steps(&self) -> Option<i64> {
+        self.range.end_ms.saturating_sub(self.range.start_ms).checked_div(self.step_ms)
+    }
+
+    /// The number of the point that a profile of this time is in.
+    fn step_of(&self, time_ns: i64) -> Option<i64> {
+        let offset_ms = to_ms(time_ns).saturating_sub(self.range.start_ms);
+        // Rounded up: the ends of the buckets are closed on the right.
+        let step = offset_ms.checked_div_euclid(self.step_ms)?
+            + i64::from(offset_ms.rem_euclid(self.step_ms) != 0);
+        (0..=self.n_steps()?).contains(&step).then_some(step)
+    }
+
+    fn time_ms(&self, step: i64) -> i64 {
+        self.range.start_ms.saturating_add(step.saturating_mul(self.step_ms))
+    }
+
+    /// The time of the point that a profile of this time is in.
+    pub(super) fn point_ms(&self, time_ns: i64) -> Option<i64> {
+        Some(self.time_ms(self.step_of(time_ns)?))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregation {
     Sum,
@@ -58,15 +82,13 @@ pub fn reach(range: &Range, step_ms: i64) -> Range {
 /// Point k stands at start + k x step and sums what came after the point before it, up to and including its own time.
 /// The largest series comes first.
 pub fn select(sources: &[Source], query: &SeriesQuery<'_>) -> Result<Vec<Points>, Error> {
-    let length_ms = query.range.end_ms.saturating_sub(query.range.start_ms);
-    let n_steps = length_ms.checked_div(query.step_ms).ok_or(Error::Step)?;
-    if n_steps > MAX_POINTS {
+    if query.n_steps().ok_or(Error::Step)? > MAX_POINTS {
         return Err(Error::TooManyPoints { limit: MAX_POINTS });
     }
     let reach = reach(&query.range, query.step_ms);
     let selectors = std::slice::from_ref(query.selector);
     let dropped = plan::dropped(selectors, query.group_by);
-    let mut groups = Groups { query, n_steps, by_labels: BTreeMap::new() };
+    let mut groups = Groups { query, by_labels: BTreeMap::new() };
     for part in plan::parts(sources, &reach, Grain::Finest, &dropped)? {
         groups.add_block(&part, &reach)?;
     }
@@ -80,7 +102,6 @@ pub fn select(sources: &[Source], query: &SeriesQuery<'_>) -> Result<Vec<Points>
 
 struct Groups<'a> {
     query: &'a SeriesQuery<'a>,
-    n_steps: i64,
     by_labels: BTreeMap<LabelSet, HashMap<i64, Bucket>>,
 }
 
@@ -122,13 +143,7 @@ impl Groups<'_> {
     }
 
     fn add(&mut self, group: &LabelSet, time_ns: i64, sum: i64, count: i64) {
-        let offset_ms = to_ms(time_ns).saturating_sub(self.query.range.start_ms);
-        // Rounded up: the ends of the buckets are closed on the right.
-        let step = offset_ms.div_euclid(self.query.step_ms)
-            + i64::from(offset_ms.rem_euclid(self.query.step_ms) != 0);
-        if !(0..=self.n_steps).contains(&step) {
-            return;
-        }
+        let Some(step) = self.query.step_of(time_ns) else { return };
         if !self.by_labels.contains_key(group) {
             self.by_labels.insert(group.clone(), HashMap::new());
         }
@@ -165,7 +180,7 @@ fn sorted(
                         Aggregation::Sum => bucket.sum as f64,
                         Aggregation::Average => bucket.sum as f64 / bucket.count.max(1) as f64,
                     };
-                    (query.range.start_ms.saturating_add(step.saturating_mul(query.step_ms)), value)
+                    (query.time_ms(step), value)
                 })
                 .collect();
             points.sort_unstable_by_key(|(time_ms, _)| *time_ms);

@@ -1,12 +1,14 @@
 //! Values summed by stack, for each segment of the head and each service of a block.
 
+use crate::ingest::NormalizedProfile;
+use crate::ingest::labels::Labels;
 use crate::query::plan::{self, Grain, Part};
 use crate::query::range::Range;
 use crate::query::selector::Selector;
 use crate::query::{Error, matching};
 use crate::store::Source;
 use crate::store::segment::{Data, Segment};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The sums of stacks, by their index in a segment: one of the head, or one that has the symbols of a block's service.
@@ -79,6 +81,23 @@ fn in_block(part: &Part, selectors: &[Selector], range: &Range) -> Result<Vec<St
         .into_iter()
         .map(|one| StackSums { segment: one.symbols, sums: one.sums, period: one.period })
         .collect())
+}
+
+/// The sums of a profile that is in no store, over the series that are meant.
+pub fn of_profile(profile: &NormalizedProfile, is_meant: impl Fn(&Labels) -> bool) -> StackSums {
+    let mut data = Data::default();
+    let stacks = data.symbols.intern(&profile.symbols);
+    let mut sums: HashMap<u32, i64> = HashMap::new();
+    for series in profile.series.iter().filter(|series| is_meant(&series.labels)) {
+        for (stack, value) in &series.rows {
+            let sum = sums.entry(stacks.get(*stack as usize).copied().unwrap_or_default());
+            let sum = sum.or_insert(0);
+            *sum = sum.saturating_add(*value);
+        }
+    }
+    let mut sums: Vec<(u32, i64)> = sums.into_iter().collect();
+    sums.sort_unstable();
+    StackSums { segment: Arc::new(Segment::new(0, data)), sums, period: 0 }
 }
 
 /// Whether the stack's frames, root first, begin with the call site.

@@ -74,6 +74,13 @@ pub fn single(
     }
 }
 
+/// Without a timeline.
+pub fn alone(graph: FlameGraph, profile_type: &ProfileType) -> Rendered {
+    let nothing = Timeline { start_s: 0, samples: Vec::new(), step_s: 0, watermarks: None };
+    let rendered = single(graph, profile_type, nothing, BTreeMap::new());
+    Rendered { timeline: None, groups: None, ..rendered }
+}
+
 pub fn double(graph: FlameGraphDiff, profile_type: &ProfileType) -> Rendered {
     Rendered {
         version: 1,

@@ -6,6 +6,9 @@ mod connections;
 
 use crate::api::{self, Api, guard};
 use crate::config::{self, Config};
+use crate::shelf;
+use crate::shelf::settings::Settings;
+use crate::shelf::uploads::Uploads;
 use crate::store::{self, Store};
 use crate::ui;
 use axum::extract::Request;
@@ -29,6 +32,8 @@ pub enum Error {
     NoDirectory,
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Shelf(#[from] shelf::Error),
     #[error("cannot listen: {0}")]
     Listen(#[source] io::Error),
 }
@@ -54,8 +59,15 @@ pub async fn run(
     let is_local = listeners
         .iter()
         .all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()));
-    let api =
-        Arc::new(Api::new(Arc::clone(&store), config.api(), config.ingest(), now_ns, registry));
+    let parts = api::Parts {
+        store: Arc::clone(&store),
+        config: config.api(),
+        ingest: config.ingest(),
+        shown: config.shown(),
+        settings: Settings::open(&config.data)?,
+        uploads: Uploads::new(&config.data),
+    };
+    let api = Arc::new(Api::new(parts, now_ns, registry));
     let mut router = api::router(api).fallback(other).layer(map_response(with_headers));
     if is_local {
         router = router.layer(from_fn(guard::local_only));

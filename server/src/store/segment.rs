@@ -17,7 +17,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(number: u64, data: Data) -> Segment {
+    pub(crate) fn new(number: u64, data: Data) -> Segment {
         let file_bytes = AtomicU64::new(0);
         Segment { number, is_damaged: false, file_bytes, data: RwLock::new(data) }
     }

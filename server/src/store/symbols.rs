@@ -273,8 +273,8 @@ impl Symbols {
 
 /// Takes over from other symbols what stacks refer to.
 pub struct Merger<'a> {
-    from: &'a Symbols,
-    to: &'a mut Symbols,
+    pub from: &'a Symbols,
+    pub to: &'a mut Symbols,
     locations: HashMap<u32, u32, RandomState>,
 }
 
@@ -291,7 +291,8 @@ impl<'a> Merger<'a> {
         self.to.intern_stack(&locations)
     }
 
-    fn location(&mut self, location: u32) -> u32 {
+    /// The same for a location.
+    pub fn location(&mut self, location: u32) -> u32 {
         if let Some(&known) = self.locations.get(&location) {
             return known;
         }

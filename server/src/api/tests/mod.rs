@@ -6,6 +6,9 @@ mod writes;
 mod hostile;
 mod framed;
 mod opentelemetry;
+mod single;
+mod pages;
+mod canary;
 
 use super::*;
 use crate::store;
@@ -26,6 +29,7 @@ const TYPE: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 
 struct Server {
     router: Router,
+    store: Arc<Store>,
     _directory: TempDir,
 }
 
@@ -61,7 +65,7 @@ fn server() -> Server {
     };
     let clock = || NOW_MS * 1_000_000;
     let mut registry = Registry::with_prefix("pilotlight_server");
-    let store = Store::open(store_config, clock, &mut registry).expect("the store opens");
+    let store = Arc::new(Store::open(store_config, clock, &mut registry).expect("the store opens"));
     let config = Config {
         max_body_bytes: 1 << 20,
         max_bodies_bytes: 4 << 20,
@@ -71,8 +75,16 @@ fn server() -> Server {
     };
     let ingest =
         ingest_stage::Config { max_profile_bytes: 1 << 20, ..ingest_stage::Config::default() };
-    let api = Api::new(Arc::new(store), config, ingest, clock, registry);
-    Server { router: router(Arc::new(api)), _directory: directory }
+    let parts = Parts {
+        store: Arc::clone(&store),
+        config,
+        ingest,
+        shown: Shown { config: "listen: x\n".to_owned(), ..Shown::default() },
+        settings: Settings::open(directory.path()).expect("there are none"),
+        uploads: Uploads::new(directory.path()),
+    };
+    let api = Api::new(parts, clock, registry);
+    Server { router: router(Arc::new(api)), store, _directory: directory }
 }
 
 impl Server {

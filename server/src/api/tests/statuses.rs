@@ -47,6 +47,7 @@ async fn statuses_of_the_querier() {
         ("SelectMergeSpanProfile", ""),
         ("SelectMergeProfile", ""),
         ("SelectSeries", r#","step":15"#),
+        ("SelectHeatmap", r#","step":15"#),
     ] {
         let with = |fields: &str| format!("{{{fields}{more}}}");
         cases.push((call, with(&format!("{select},{times}")), 200));
@@ -116,6 +117,7 @@ async fn statuses_that_all_calls_have() {
         "SelectMergeSpanProfile",
         "SelectMergeProfile",
         "SelectSeries",
+        "SelectHeatmap",
         "Diff",
     ];
     for call in calls {

@@ -2,11 +2,11 @@
 
 mod truncate;
 
-use crate::ingest::symbols::{Function, Line, LocationHead, Mapping};
+use crate::ingest::symbols::{Function, Line, Mapping};
 use crate::query::profile_type::ProfileType;
 use crate::query::range::Range;
 use crate::query::stacks::StackSums;
-use crate::store::symbols::Symbols;
+use crate::store::symbols::{Merger, Symbols};
 use foldhash::fast::RandomState;
 use protocol::profile;
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ pub fn merge(
         let data = segment_sums.segment.read();
         let mut merger = Merger::new(&data.symbols, &mut symbols);
         for (stack, value) in &segment_sums.sums {
-            let stack = merger.stack(*stack, shape.go_pgo);
+            let stack = self::stack(&mut merger, *stack, shape.go_pgo);
             let sum = sums.entry(stack).or_insert(0);
             *sum = sum.saturating_add(*value);
         }
@@ -91,78 +91,23 @@ pub fn merge(
     }
 }
 
-/// Takes over from a segment's symbols what the stacks refer to.
-struct Merger<'a> {
-    from: &'a Symbols,
-    to: &'a mut Symbols,
-    locations: HashMap<u32, u32, RandomState>,
-}
-
-impl<'a> Merger<'a> {
-    fn new(from: &'a Symbols, to: &'a mut Symbols) -> Merger<'a> {
-        Merger { from, to, locations: HashMap::default() }
-    }
-
-    fn stack(&mut self, stack: u32, go_pgo: Option<GoPgo>) -> u32 {
-        let from = self.from;
-        let mut locations = from.frames(stack);
-        let mut leaf_without_line = false;
-        if let Some(pgo) = go_pgo {
-            if pgo.keep_locations > 0 {
-                locations = locations.get(..pgo.keep_locations).unwrap_or(locations);
-            }
-            leaf_without_line = pgo.aggregate_callees;
+/// Takes over a stack's frames, without the ids of its request.
+fn stack(merger: &mut Merger<'_>, stack: u32, go_pgo: Option<GoPgo>) -> u32 {
+    let from = merger.from;
+    let mut locations = from.frames(stack);
+    let mut leaf_without_line = false;
+    if let Some(pgo) = go_pgo {
+        if pgo.keep_locations > 0 {
+            locations = locations.get(..pgo.keep_locations).unwrap_or(locations);
         }
-        let mut merged: Vec<u32> =
-            locations.iter().map(|location| self.location(*location)).collect();
-        if let Some(leaf) = merged.first_mut().filter(|_| leaf_without_line) {
-            *leaf = without_lines(self.to, *leaf);
-        }
-        self.to.intern_stack(&merged)
+        leaf_without_line = pgo.aggregate_callees;
     }
-
-    fn location(&mut self, location: u32) -> u32 {
-        if let Some(&known) = self.locations.get(&location) {
-            return known;
-        }
-        let (head, _) = self.from.locations.get(location).copied().unwrap_or_default();
-        let lines: Vec<Line> = self
-            .from
-            .lines(location)
-            .iter()
-            .map(|line| Line { function: self.function(line.function), ..*line })
-            .collect();
-        let mapping = self.mapping(head.mapping);
-        let new = self.to.intern_location(LocationHead { mapping, ..head }, &lines);
-        self.locations.insert(location, new);
-        new
+    let mut merged: Vec<u32> =
+        locations.iter().map(|location| merger.location(*location)).collect();
+    if let Some(leaf) = merged.first_mut().filter(|_| leaf_without_line) {
+        *leaf = without_lines(merger.to, *leaf);
     }
-
-    fn function(&mut self, function: u32) -> u32 {
-        let old = self.from.functions.get(function).copied().unwrap_or_default();
-        let name = self.string(old.name);
-        let system_name = self.string(old.system_name);
-        let filename = self.string(old.filename);
-        self.to.intern_function(Function {
-            name,
-            system_name,
-            filename,
-            start_line: old.start_line,
-        })
-    }
-
-    fn mapping(&mut self, index_plus_one: u32) -> u32 {
-        let old =
-            index_plus_one.checked_sub(1).and_then(|index| self.from.mappings.get(index)).copied();
-        let Some(old) = old else { return 0 };
-        let filename = self.string(old.filename);
-        let build_id = self.string(old.build_id);
-        self.to.intern_mapping(Mapping { filename, build_id, ..old }) + 1
-    }
-
-    fn string(&mut self, string: u32) -> u32 {
-        self.to.intern_string(self.from.string(string))
-    }
+    merger.to.intern_stack(&merged)
 }
 
 /// The same location whose lines are those of no place in their functions.

@@ -1,9 +1,8 @@
 //! Sums by stack -> the same sums over the largest nodes of their call tree; what is below them is one frame.
 
 use crate::ingest::symbols::{Function, Line, LocationHead};
-use crate::query::pprof::Merger;
 use crate::query::tree::{OTHER, smallest_drawn};
-use crate::store::symbols::Symbols;
+use crate::store::symbols::{Merger, Symbols};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 

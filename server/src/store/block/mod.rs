@@ -295,6 +295,29 @@ impl Block {
         Ok(())
     }
 
+    /// The same of all stacks, with the clients' ids.
+    pub fn totals_with_ids(
+        &self,
+        series: &[usize],
+        (start_ns, end_ns): (i64, i64),
+        mut each: impl FnMut(usize, &Total),
+    ) -> Result<(), Error> {
+        let times = Times { start_ns, end_ns };
+        let all = self.again(|contents| {
+            let mut all = Vec::with_capacity(series.len());
+            for chosen in contents.chosen(series) {
+                all.extend(contents.totals(&chosen, times, true)?);
+            }
+            Ok(all)
+        })?;
+        for (index, totals) in all.iter().enumerate() {
+            for total in totals {
+                each(index, total);
+            }
+        }
+        Ok(())
+    }
+
     fn totals_of(
         &self,
         contents: &Contents,
