@@ -31,7 +31,7 @@ impl Settings for agent::config::Config {
 
 impl Settings for server::config::Config {
     const HALF: &'static str = "server";
-    const SECRETS: &'static [&'static [&'static str]] = &[];
+    const SECRETS: &'static [&'static [&'static str]] = &[&["auth", "admin_password"]];
 
     fn validate(&self) -> Result<(), Invalid> {
         self.validate().map_err(|error| Invalid::new(error.key, error.what))
@@ -152,5 +152,33 @@ mod tests {
         check(false, None, Some("/home/a"), Some("/home/a/.local/share/pilotlight"));
         check(false, Some("x"), Some("/home/a"), Some("/home/a/.local/share/pilotlight"));
         check(false, None, None, None);
+    }
+
+    #[test]
+    fn variables_of_the_first_servers_switch_on_logins() {
+        let load = |variables: &[(&str, &str)]| {
+            let pairs = variables.iter().map(|(name, value)| (name.into(), value.into()));
+            let environment = Variable::all(pairs).unwrap();
+            let sources = Sources { environment, ..Sources::default() };
+            load::load::<server::config::Config, agent::config::Config>(&sources, false)
+        };
+        let auth = load(&[
+            ("PYROSCOPE_AUTH_INTERNAL_ENABLED", "true"),
+            ("PYROSCOPE_AUTH_INGESTION_ENABLED", "true"),
+            ("PYROSCOPE_AUTH_INTERNAL_ADMIN_NAME", "root"),
+            ("PYROSCOPE_AUTH_INTERNAL_ADMIN_PASSWORD", "12345678"),
+            ("PYROSCOPE_SERVER_ADDRESS", "http://elsewhere"),
+        ]);
+        let auth = auth.unwrap().config.auth;
+        assert!(auth.internal_enabled && auth.ingestion_enabled && !auth.cookie_secure);
+        assert_eq!(
+            (auth.admin_name.as_str(), auth.admin_password.0.as_str()),
+            ("root", "12345678")
+        );
+        let wrong = load(&[("PYROSCOPE_AUTH_INTERNAL_ENABLED", "canary")]).unwrap_err().to_string();
+        assert!(wrong.starts_with("PYROSCOPE_AUTH_INTERNAL_ENABLED: "), "{wrong}");
+        let secret =
+            load(&[("PYROSCOPE_AUTH_INTERNAL_ADMIN_PASSWORD", "")]).unwrap_err().to_string();
+        assert!(secret.contains("auth.admin_password"), "{secret}");
     }
 }

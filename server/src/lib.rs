@@ -4,6 +4,7 @@
 pub mod ingest;
 pub mod store;
 pub mod shelf;
+pub mod access;
 pub mod query;
 pub mod render;
 pub mod api;

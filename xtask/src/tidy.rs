@@ -28,7 +28,10 @@ const ROADS: &[(&str, &[&str])] = &[
     ),
     (
         "server/src",
-        &["ingest", "scrape", "store", "shelf", "query", "render", "api", "ui", "config", "server"],
+        &[
+            "ingest", "scrape", "store", "shelf", "access", "query", "render", "api", "ui",
+            "config", "server",
+        ],
     ),
 ];
 const MAX_LINES: usize = 500;

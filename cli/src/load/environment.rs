@@ -10,6 +10,16 @@ use super::tree::{self, Wrong};
 
 /// What all of our variables begin with.
 const PREFIX: &str = "PILOTLIGHT_";
+/// Variables of the first servers, as people have them in their compose files, and the settings that they are.
+const OLD: [(&str, &[&str]); 7] = [
+    ("PYROSCOPE_AUTH_INTERNAL_ENABLED", &["auth", "internal_enabled"]),
+    ("PYROSCOPE_AUTH_INGESTION_ENABLED", &["auth", "ingestion_enabled"]),
+    ("PYROSCOPE_AUTH_COOKIE_SECURE", &["auth", "cookie_secure"]),
+    ("PYROSCOPE_AUTH_INTERNAL_ADMIN_CREATE", &["auth", "admin_create"]),
+    ("PYROSCOPE_AUTH_INTERNAL_ADMIN_NAME", &["auth", "admin_name"]),
+    ("PYROSCOPE_AUTH_INTERNAL_ADMIN_EMAIL", &["auth", "admin_email"]),
+    ("PYROSCOPE_AUTH_INTERNAL_ADMIN_PASSWORD", &["auth", "admin_password"]),
+];
 /// Variables that are no settings: of the log, the build and the tests.
 const NO_SETTINGS: [&str; 6] = ["LOG", "COMMIT", "BIN", "GO", "PYTHON", "REQUIRE_ALL"];
 
@@ -35,11 +45,17 @@ impl Variable {
             environment.iter().any(|(name, _)| name == "KUBERNETES_SERVICE_HOST");
         let mut variables = Vec::new();
         for (name, value) in environment {
-            let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            if NO_SETTINGS.contains(&key) || (is_in_kubernetes && is_service_link(key)) {
-                continue;
-            }
-            let path = key.split("__").map(str::to_lowercase).collect();
+            let old = OLD.iter().find(|(old, _)| *old == name);
+            let path = match (old, name.strip_prefix(PREFIX)) {
+                (Some((_, path)), _) => path.iter().copied().map(str::to_owned).collect(),
+                (None, None) => continue,
+                (None, Some(key)) => {
+                    if NO_SETTINGS.contains(&key) || (is_in_kubernetes && is_service_link(key)) {
+                        continue;
+                    }
+                    key.split("__").map(str::to_lowercase).collect()
+                }
+            };
             let not_utf8 = |_value| Error {
                 origin: name.clone(),
                 message: "the value is not UTF-8".to_owned(),

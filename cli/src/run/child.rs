@@ -39,7 +39,7 @@ pub(crate) fn start(
     command.arg0("pilotlight").args(["server", "--child-of", &std::process::id().to_string()]);
     // The settings have these in them already.
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("PILOTLIGHT_") && name != crate::logging::VARIABLE {
+        if is_setting(&name.to_string_lossy()) && name != crate::logging::VARIABLE {
             command.env_remove(name);
         }
     }
@@ -50,6 +50,10 @@ pub(crate) fn start(
     command.uid(account.uid).gid(account.gid).current_dir("/").stdin(readable(settings)?);
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     command.spawn()
+}
+
+fn is_setting(variable: &str) -> bool {
+    variable.starts_with("PILOTLIGHT_") || variable.starts_with("PYROSCOPE_AUTH_")
 }
 
 /// A file without a name: unlike a pipe, it takes any length before somebody reads.

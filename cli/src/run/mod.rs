@@ -36,6 +36,16 @@ pub(crate) fn run(arguments: &arguments::Run) -> Result<()> {
     }
     let file = arguments.config.as_deref();
     let storage = settings::server(file, Owner::Both, arguments.storage.flags())?;
+    if storage.config.tls.is_on() {
+        bail!(
+            "tls is for `pilotlight server`: the agent of `pilotlight run` pushes to this machine in the clear; run `pilotlight server` and `pilotlight agent` instead"
+        );
+    }
+    if storage.config.auth.ingestion_enabled || storage.config.multitenancy_enabled {
+        bail!(
+            "auth.ingestion_enabled and multitenancy_enabled are for `pilotlight server`: the agent of `pilotlight run` has no key and no tenant; run `pilotlight server` and `pilotlight agent` instead"
+        );
+    }
     let listeners = server::bind(&storage.config.listen)?;
     let address = listeners.first().context("there is no address to listen at")?.local_addr()?;
     let config = agent_config(arguments, child::reachable(address))?;

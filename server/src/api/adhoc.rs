@@ -21,7 +21,7 @@ pub(super) async fn upload(State(api): State<Arc<Api>>, request: Request) -> Res
         let bytes = STANDARD
             .decode(request.profile.trim())
             .map_err(|err| Error::invalid(format!("the profile is not base64: {err}")))?;
-        let limit = api.ingest.max_profile_bytes;
+        let limit = api.limits.ingest.max_profile_bytes;
         if bytes.len() > limit {
             return Err(Error::too_large(limit));
         }
@@ -88,7 +88,7 @@ pub(super) async fn diff(State(api): State<Arc<Api>>, request: Request) -> Respo
 }
 
 fn read(api: &Scope, bytes: &[u8]) -> Result<Uploaded, Error> {
-    Ok(uploaded::read(bytes, &api.ingest, (api.clock)())?)
+    Ok(uploaded::read(bytes, &api.limits.ingest, (api.clock)())?)
 }
 
 /// The whole answer but for who and when.

@@ -6,7 +6,7 @@ use crate::api::connect;
 use crate::api::error::{Code, Error};
 use crate::api::render::{Parameters, Rendered, answer, json};
 use crate::api::scope::Scope;
-use crate::api::work::on_thread;
+use crate::api::work::on_query_thread;
 use crate::ingest::{labels, suffix};
 use crate::query;
 use crate::query::labels as label_query;
@@ -31,7 +31,7 @@ struct Named {
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     let render = |api: &Scope, _: &Parameters| {
         let range = Range { start_ms: i64::MIN, end_ms: i64::MAX };
-        let sources = api.store.select(range.start_ns(), range.end_ns());
+        let sources = api.everything();
         let names = [labels::SERVICE.to_owned(), labels::PROFILE_TYPE.to_owned()];
         let mut apps: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for set in label_query::sets(&sources, &[], &names, &range) {
@@ -59,9 +59,9 @@ pub(super) async fn delete_app(State(api): State<Arc<Api>>, request: Request) ->
             let Named { name } = serde_json::from_slice(&plain).map_err(|err| {
                 Error::invalid(format!("the body is not {{\"name\": \"my.app\"}}: {err}"))
             })?;
-            delete(scope, &of_app(&name)?)
+            delete(scope, of_app(&name)?)
         };
-        on_thread(&scope, &api.queries, work).await
+        on_query_thread(&scope, work).await
     };
     respond(&api, result.await)
 }
@@ -79,9 +79,9 @@ pub(super) async fn delete_series(State(api): State<Arc<Api>>, request: Request)
         if !profile_type.trim().is_empty() {
             selector = selector.and(labels::PROFILE_TYPE, profile_type.trim());
         }
-        delete(scope, &selector)
+        delete(scope, selector)
     };
-    let result = on_thread(&scope, &api.queries, work).await;
+    let result = on_query_thread(&scope, work).await;
     respond(&api, result)
 }
 
@@ -105,8 +105,9 @@ fn of_app(name: &str) -> Result<Selector, Error> {
     })
 }
 
-fn delete(scope: &Scope, selector: &Selector) -> Result<Rendered, Error> {
+fn delete(scope: &Scope, selector: Selector) -> Result<Rendered, Error> {
     let names: Vec<String> = selector.names().map(str::to_owned).collect();
+    let selector = scope.own(selector);
     let is_meant = |labels: &Vec<(String, String)>| {
         selector.matches(|name| {
             labels.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())

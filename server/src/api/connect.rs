@@ -6,7 +6,7 @@ use crate::api::error::{Code, Error};
 use crate::api::framing;
 use crate::api::metrics::Failed;
 use crate::api::scope::Scope;
-use crate::api::work::on_thread;
+use crate::api::work::on_query_thread;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
@@ -235,7 +235,7 @@ where
             let message = call.decode(&body, api.config.max_body_bytes)?;
             call.encode(&answer(api, message)?)
         };
-        let result = on_thread(&scope, &api.queries, work).await;
+        let result = on_query_thread(&scope, work).await;
         api.metrics.queries.inc();
         result
     };

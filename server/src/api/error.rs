@@ -17,11 +17,13 @@ pub(super) enum Code {
     DeadlineExceeded,
     NotFound,
     AlreadyExists,
+    PermissionDenied,
     FailedPrecondition,
     ResourceExhausted,
     Unimplemented,
     Internal,
     Unavailable,
+    Unauthenticated,
 }
 
 impl Code {
@@ -31,11 +33,13 @@ impl Code {
             Code::DeadlineExceeded => "deadline_exceeded",
             Code::NotFound => "not_found",
             Code::AlreadyExists => "already_exists",
+            Code::PermissionDenied => "permission_denied",
             Code::FailedPrecondition => "failed_precondition",
             Code::ResourceExhausted => "resource_exhausted",
             Code::Unimplemented => "unimplemented",
             Code::Internal => "internal",
             Code::Unavailable => "unavailable",
+            Code::Unauthenticated => "unauthenticated",
         }
     }
 
@@ -45,10 +49,12 @@ impl Code {
             Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::AlreadyExists => StatusCode::CONFLICT,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
             Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         }
     }
 }

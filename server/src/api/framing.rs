@@ -82,11 +82,13 @@ pub(super) fn number(code: Code) -> u16 {
         Code::DeadlineExceeded => 4,
         Code::NotFound => 5,
         Code::AlreadyExists => 6,
+        Code::PermissionDenied => 7,
         Code::ResourceExhausted => 8,
         Code::FailedPrecondition => 9,
         Code::Unimplemented => 12,
         Code::Internal => 13,
         Code::Unavailable => 14,
+        Code::Unauthenticated => 16,
     }
 }
 

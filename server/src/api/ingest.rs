@@ -29,11 +29,12 @@ pub(super) async fn ingest(State(api): State<Arc<Api>>, request: Request) -> Res
             let plain = body
                 .plain(api.config.max_body_bytes)
                 .inspect_err(|error| count_body(api, error))?;
+            api.charge(plain.len())?;
             api.metrics.received_profiles.inc();
             let mut accepted = Accepted::default();
-            match form::read(&query, &content_type, &plain, &api.ingest, (api.clock)()) {
+            match form::read(&query, &content_type, &plain, &api.limits.ingest, (api.clock)()) {
                 Ok(profiles) => {
-                    for profile in &profiles {
+                    for profile in profiles {
                         accepted.store(api, profile);
                     }
                 }

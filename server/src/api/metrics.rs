@@ -22,6 +22,7 @@ pub struct Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Discarded {
     pub reason: ReasonLabel,
+    pub tenant: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,8 +98,9 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn discard(&self, reason: Reason) {
-        self.discarded_profiles.get_or_create(&Discarded { reason: ReasonLabel(reason) }).inc();
+    pub(super) fn discard(&self, tenant: &str, reason: Reason) {
+        let labels = Discarded { reason: ReasonLabel(reason), tenant: tenant.to_owned() };
+        self.discarded_profiles.get_or_create(&labels).inc();
     }
 
     pub(super) fn refuse(&self, reason: Refused) {

@@ -2,6 +2,7 @@
 
 pub mod metrics;
 mod error;
+mod tenants;
 mod scope;
 mod body;
 mod work;
@@ -20,18 +21,19 @@ mod apps;
 mod status;
 mod unknown;
 mod admin;
+pub mod account;
 pub mod guard;
 
+use crate::access::Access;
 use crate::api::metrics::Metrics;
-pub use crate::api::scope::Tenant;
 pub use crate::api::status::Shown;
+pub use crate::api::tenants::{AllLimits, Limits, Tenants};
 pub use crate::api::unknown::{is_call, unknown_call};
-use crate::ingest as ingest_stage;
 use crate::shelf::settings::Settings;
 use crate::shelf::uploads::Uploads;
 use crate::store::Store;
 use axum::Router;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +54,9 @@ pub struct Config {
 pub struct Api {
     store: Arc<Store>,
     config: Config,
-    ingest: ingest_stage::Config,
+    tenants: Tenants,
+    account: account::Config,
+    access: Access,
     shown: Shown,
     settings: Settings,
     uploads: Uploads,
@@ -64,13 +68,17 @@ pub struct Api {
     /// Decoding and queries take the CPU: as many at once as there are CPUs, each, and one more.
     decoders: Arc<Semaphore>,
     queries: Arc<Semaphore>,
+    /// Hashes of passwords take much memory.
+    logins: Arc<Semaphore>,
 }
 
 /// What the API stands in front of.
 pub struct Parts {
     pub store: Arc<Store>,
     pub config: Config,
-    pub ingest: ingest_stage::Config,
+    pub limits: AllLimits,
+    pub account: account::Config,
+    pub access: Access,
     pub shown: Shown,
     pub settings: Settings,
     pub uploads: Uploads,
@@ -78,7 +86,7 @@ pub struct Parts {
 
 impl Api {
     pub fn new(parts: Parts, clock: fn() -> i64, mut registry: Registry) -> Api {
-        let Parts { store, config, ingest, shown, settings, uploads } = parts;
+        let Parts { store, config, limits, account, access, shown, settings, uploads } = parts;
         let n_cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let metrics = Metrics::register(&mut registry);
         let bodies = Arc::new(Semaphore::new(config.max_bodies_bytes >> 10));
@@ -87,7 +95,9 @@ impl Api {
         Api {
             store,
             config,
-            ingest,
+            tenants: Tenants::new(limits, n_cpus),
+            account,
+            access,
             shown,
             settings,
             uploads,
@@ -97,11 +107,40 @@ impl Api {
             bodies,
             decoders,
             queries,
+            logins: Arc::new(Semaphore::new(2)),
         }
     }
 }
 
+impl Api {
+    /// From now on other limits hold.
+    pub fn set_limits(&self, limits: AllLimits) {
+        self.tenants.set(limits);
+    }
+}
+
+/// What there is about users and keys, where somebody must log in.
+fn accounts() -> Router<Arc<Api>> {
+    use account::{keys, login, pages, users};
+    Router::new()
+        .route("/login", get(pages::login_page).post(login::log_in))
+        .route("/logout", get(login::log_out).post(login::log_out))
+        .route("/login.css", get(pages::style))
+        .route("/settings/password", get(pages::password_page).post(pages::change_password))
+        .route("/settings/keys", get(pages::keys_page).post(pages::post_keys))
+        .route("/settings/users", get(pages::users_page).post(pages::post_users))
+        .route("/api/keys", get(keys::list).post(keys::create))
+        .route("/api/keys/{id}", delete(keys::delete))
+        .route("/api/users", get(users::list).post(users::create))
+        .route("/api/users/{id}", get(users::get).patch(users::change).delete(users::delete))
+        .route("/api/users/{id}/{what}", put(users::put))
+        .route("/api/user", get(users::get_own).patch(users::change_own))
+        .route("/api/user/password", put(users::own_password))
+}
+
 pub fn router(api: Arc<Api>) -> Router {
+    let accounts =
+        if api.account.login || api.account.ingestion { accounts() } else { Router::new() };
     let querier = Router::new()
         .route("/ProfileTypes", post(querier::profile_types))
         .route("/LabelNames", post(querier::label_names))
@@ -119,6 +158,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .into_iter()
         .fold(Router::new(), |router, path| router.route(path, post(unknown::unimplemented)));
     without
+        .merge(accounts)
         .route("/capabilities.v1.FeatureFlagsService/GetFeatureFlags", post(unknown::feature_flags))
         .route("/version.v1.Version/Version", post(unknown::version))
         .route("/push.v1.PusherService/Push", post(push::push))
@@ -148,6 +188,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/status/config", get(status::config))
         .route("/api/v1/status/config/diff", get(status::config_diff))
         .route("/api/v1/status/config/default", get(status::config_defaults))
+        .route("/api/v1/tenant_limits", get(status::tenant_limits))
         .route("/config", get(status::config))
         .route("/build", get(status::build))
         .route("/healthz", get(status::healthy))

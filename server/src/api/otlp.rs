@@ -26,10 +26,13 @@ pub(super) async fn http(State(api): State<Arc<Api>>, request: Request) -> Respo
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
         let accepted = on_thread(&scope, &api.decoders, move |api| {
-            let plain = body.plain(api.ingest.max_profile_bytes);
-            let request = plain.and_then(|plain| decode(codec, &plain, api));
+            let plain = body.plain(api.limits.ingest.max_profile_bytes);
+            let request = plain.and_then(|plain| {
+                api.charge(plain.len())?;
+                decode(codec, &plain, api)
+            });
             let request = request.inspect_err(|error| count_body(api, error))?;
-            Ok(Accepted::all(api, otlp::read(&request, &api.ingest, (api.clock)())))
+            Ok(Accepted::all(api, otlp::read(&request, &api.limits.ingest, (api.clock)())))
         });
         accepted.await?.finish().await
     };
@@ -53,11 +56,13 @@ pub(super) async fn grpc(State(api): State<Arc<Api>>, request: Request) -> Respo
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
         let accepted = on_thread(&scope, &api.decoders, move |api| {
-            let limit = api.ingest.max_profile_bytes;
-            let request =
-                call.with_message(&body, limit, |message| decode(call.codec, message, api));
+            let limit = api.limits.ingest.max_profile_bytes;
+            let request = call.with_message(&body, limit, |message| {
+                api.charge(message.len())?;
+                decode(call.codec, message, api)
+            });
             let request = request.inspect_err(|error| count_body(api, error))?;
-            Ok(Accepted::all(api, otlp::read(&request, &api.ingest, (api.clock)())))
+            Ok(Accepted::all(api, otlp::read(&request, &api.limits.ingest, (api.clock)())))
         });
         accepted.await?.finish().await
     };
@@ -76,8 +81,8 @@ fn codec(headers: &HeaderMap) -> Option<(Codec, &'static str)> {
     }
 }
 
-fn decode(codec: Codec, plain: &[u8], api: &Api) -> Result<ExportProfilesServiceRequest, Error> {
-    let limit = api.ingest.max_profile_bytes;
+fn decode(codec: Codec, plain: &[u8], api: &Scope) -> Result<ExportProfilesServiceRequest, Error> {
+    let limit = api.limits.ingest.max_profile_bytes;
     let result = match codec {
         Codec::Proto => wire::decode(plain, limit),
         // Braces take more memory than bytes: what is large is sent as protobuf.

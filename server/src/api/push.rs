@@ -6,7 +6,7 @@ use crate::api::metrics::Refused;
 use crate::api::scope::Scope;
 use crate::api::work::on_thread;
 use crate::api::{Api, body};
-use crate::ingest::{self, NormalizedProfile, Reason, push};
+use crate::ingest::{self, NormalizedProfile, Reason, labels, push};
 use crate::store;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -38,11 +38,13 @@ pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Respo
         let body = body::read(&api, &parts.headers, body).await?;
         api.metrics.received_bytes.inc_by(body.len() as u64);
         let accepted = on_thread(&scope, &api.decoders, move |api| {
-            let request: PushRequest = call
-                .decode(&body, api.config.max_body_bytes)
-                .inspect_err(|error| count_body(api, error))?;
+            let limit = api.config.max_body_bytes;
+            let size = call.with_message(&body, limit, |message| Ok(message.len()));
+            api.charge(size.inspect_err(|error| count_body(api, error))?)?;
+            let request: PushRequest =
+                call.decode(&body, limit).inspect_err(|error| count_body(api, error))?;
             drop(body);
-            Ok(Accepted::all(api, push::read(request, &api.ingest, (api.clock)())))
+            Ok(Accepted::all(api, push::read(request, &api.limits.ingest, (api.clock)())))
         });
         accepted.await?.finish().await
     };
@@ -50,9 +52,12 @@ pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Respo
     call.respond(&api, result)
 }
 
-pub(super) fn count_body(api: &Api, error: &Error) {
+pub(super) fn count_body(api: &Scope, error: &Error) {
+    if error.code == Code::ResourceExhausted && error.status == StatusCode::TOO_MANY_REQUESTS {
+        return; // It was counted where the rate is.
+    }
     let too_large = error.status == StatusCode::PAYLOAD_TOO_LARGE;
-    api.metrics.discard(if too_large { Reason::BodySize } else { Reason::MalformedProfile });
+    api.discard(if too_large { Reason::BodySize } else { Reason::MalformedProfile });
 }
 
 impl Accepted {
@@ -64,15 +69,22 @@ impl Accepted {
         for result in profiles {
             api.metrics.received_profiles.inc();
             match result {
-                Ok(profile) => accepted.store(api, &profile),
+                Ok(profile) => accepted.store(api, profile),
                 Err(error) => accepted.refuse(api, error.reason(), error.into()),
             }
         }
         accepted
     }
 
-    pub(super) fn store(&mut self, api: &Scope, profile: &NormalizedProfile) {
-        match api.store.append(profile) {
+    pub(super) fn store(&mut self, api: &Scope, mut profile: NormalizedProfile) {
+        for series in &mut profile.series {
+            // Whatever clients say of it.
+            match api.label() {
+                "" => series.labels.remove(labels::TENANT),
+                tenant => series.labels.set(labels::TENANT, tenant),
+            }
+        }
+        match api.store.append_within(&profile, api.limits.max_series) {
             Ok((_, durable)) => self.waiting.push(durable),
             Err(error @ store::Error::TooManySeries { .. }) => {
                 self.refuse(api, Reason::SeriesLimit, error.into());
@@ -84,8 +96,8 @@ impl Accepted {
         }
     }
 
-    pub(super) fn refuse(&mut self, api: &Api, reason: Reason, error: Error) {
-        api.metrics.discard(reason);
+    pub(super) fn refuse(&mut self, api: &Scope, reason: Reason, error: Error) {
+        api.discard(reason);
         tracing::debug!(reason = reason.as_str(), error = %error.message, "profile refused");
         self.errors.push(error);
     }

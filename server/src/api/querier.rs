@@ -33,7 +33,7 @@ pub(super) async fn profile_types(State(api): State<Arc<Api>>, request: Request)
             (0, 0) => Range::new(now_ms - HOUR_MS, now_ms)?,
             (start, end) => Range::new(start, end)?,
         };
-        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let segments = api.view(range.start_ns(), range.end_ns())?;
         let found = label_query::profile_types(&segments, &range);
         Ok(wire::ProfileTypesResponse { profile_types: found.into_iter().map(wire_type).collect() })
     };
@@ -61,7 +61,7 @@ pub(super) async fn label_names(State(api): State<Arc<Api>>, request: Request) -
     let answer = move |api: &Scope, request: types::LabelNamesRequest| {
         let range = Range::new(request.start, request.end)?;
         let selectors = selectors(&request.matchers)?;
-        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let segments = api.view(range.start_ns(), range.end_ns())?;
         let names = label_query::names(&segments, &selectors, &range);
         Ok(types::LabelNamesResponse {
             names: names.into_iter().filter(|name| all_names || is_plain(name)).collect(),
@@ -83,7 +83,7 @@ pub(super) async fn label_values(State(api): State<Arc<Api>>, request: Request) 
         }
         let range = Range::new(request.start, request.end)?;
         let selectors = selectors(&request.matchers)?;
-        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let segments = api.view(range.start_ns(), range.end_ns())?;
         let values = label_query::values(&segments, &request.name, &selectors, &range);
         Ok(types::LabelValuesResponse { names: values.into_iter().collect() })
     };
@@ -94,7 +94,7 @@ pub(super) async fn series(State(api): State<Arc<Api>>, request: Request) -> Res
     let answer = |api: &Scope, request: wire::SeriesRequest| {
         let range = Range::new(request.start, request.end)?;
         let selectors = selectors(&request.matchers)?;
-        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let segments = api.view(range.start_ns(), range.end_ns())?;
         let sets = label_query::sets(&segments, &selectors, &request.label_names, &range);
         let labels_set =
             sets.into_iter().map(|set| types::Labels { labels: wire_labels(set) }).collect();
@@ -139,7 +139,7 @@ pub(super) async fn select_series(State(api): State<Arc<Api>>, request: Request)
         let exemplars = match single::kind(request.exemplar_type()) {
             // They are of whole profiles, the points of a part of them.
             Some(kind) if stack_selector.is_none() => {
-                exemplars::select(&selection.reached(api, step_ms), &query, kind)?
+                exemplars::select(&selection.reached(api, step_ms)?, &query, kind)?
             }
             _ => Exemplars::new(),
         };
@@ -160,7 +160,7 @@ pub(super) async fn select_heatmap(State(api): State<Arc<Api>>, request: Request
             wire::HeatmapQueryType::Span => exemplars::Kind::Spans,
             _ => exemplars::Kind::Profiles,
         };
-        let sources = selection.reached(api, step_ms);
+        let sources = selection.reached(api, step_ms)?;
         let mut found = heatmap::select(&sources, &query, kind)?;
         if let Some(limit) = request.limit.filter(|limit| *limit > 0) {
             found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -293,7 +293,11 @@ pub(super) async fn diff(State(api): State<Arc<Api>>, request: Request) -> Respo
 
 pub(super) async fn profile_stats(State(api): State<Arc<Api>>, request: Request) -> Response {
     let answer = |api: &Scope, _: types::GetProfileStatsRequest| -> Result<_, Error> {
-        let bounds = api.store.bounds();
+        let bounds = if api.account.multitenancy {
+            label_query::bounds(&api.everything())
+        } else {
+            api.store.bounds()
+        };
         let (oldest_ns, newest_ns) = bounds.unwrap_or_default();
         Ok(types::GetProfileStatsResponse {
             data_ingested: bounds.is_some(),
@@ -310,12 +314,12 @@ pub(super) async fn analyze_query(State(api): State<Arc<Api>>, request: Request)
         let range = Range::new(request.start, request.end)?;
         let selector = request.query.find('{').map_or("{}", |at| &request.query[at..]);
         let selectors = selectors(&[selector.to_owned()])?;
-        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let segments = api.view(range.start_ns(), range.end_ns())?;
         let n_series = label_query::sets(&segments, &selectors, &[], &range).len() as u64;
         let scope = wire::QueryScope {
             component_type: "store".to_owned(),
             component_count: 1,
-            block_count: segments.len() as u64,
+            block_count: segments.n_sources() as u64,
             series_count: n_series,
             ..wire::QueryScope::default()
         };

@@ -3,7 +3,7 @@
 use crate::api::error::{Code, Error};
 use crate::api::scope::Scope;
 use crate::api::selection::{Selection, max_nodes};
-use crate::api::work::on_thread;
+use crate::api::work::on_query_thread;
 use crate::api::{Api, connect};
 use crate::ingest::{attime, labels, suffix};
 use crate::query;
@@ -12,7 +12,7 @@ use crate::query::range::Range;
 use crate::query::selector::Selector;
 use crate::query::series::Aggregation;
 use crate::query::tree::Tree;
-use crate::render::flamebearer::{self, Timeline};
+use crate::render::flamebearer::{self, Asked, Timeline};
 use crate::render::{diff, dot, flame_graph, folded, speedscope};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -97,6 +97,18 @@ impl Parameters {
         }])
     }
 
+    /// What an old page wants to be told again.
+    fn asked(&self, range: Range, max_nodes: i64) -> Option<Asked> {
+        let query = self.get("query").or_else(|| self.get("name")).unwrap_or_default();
+        self.takes_apps.then(|| Asked {
+            app_name: query.split('{').next().unwrap_or_default().to_owned(),
+            start_time: range.start_ms.div_euclid(1_000),
+            end_time: range.end_ms.div_euclid(1_000),
+            query: query.to_owned(),
+            max_nodes,
+        })
+    }
+
     /// What is no number means the default.
     fn max_nodes(&self, api: &Scope) -> Result<i64, Error> {
         let text = self.get("max-nodes").or_else(|| self.get("maxNodes"));
@@ -120,7 +132,7 @@ pub(super) async fn answer(
         let (body, content_type) = render(api, &parameters)?;
         Ok((connect::compressed(body, gzip), content_type))
     };
-    let result = on_thread(&scope, &api.queries, work).await;
+    let result = on_query_thread(&scope, work).await;
     api.metrics.queries.inc();
     match result {
         Ok((body, content_type)) => connect::ok(body, content_type),
@@ -157,7 +169,9 @@ fn rendered(api: &Scope, parameters: &Parameters, format: &str) -> Result<Render
     }
     let graph = flame_graph::render(&tree, max_nodes);
     let (timeline, groups) = timelines(api, &selection, parameters)?;
-    json(&flamebearer::single(graph, &selection.profile_type, timeline, groups))
+    let mut rendered = flamebearer::single(graph, &selection.profile_type, timeline, groups);
+    rendered.metadata.asked = parameters.asked(range, max_nodes);
+    json(&rendered)
 }
 
 /// The sum over time, and the same for each value of the label to group by.
@@ -241,7 +255,7 @@ pub(super) async fn label_values(State(api): State<Arc<Api>>, request: Request) 
             labels::NAME => labels::PROFILE_TYPE,
             label => label,
         };
-        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let segments = api.view(range.start_ns(), range.end_ns())?;
         json(&label_query::values(&segments, label, &parameters.narrowed()?, &range))
     };
     answer(api, request, render).await
@@ -251,7 +265,7 @@ pub(super) async fn label_values(State(api): State<Arc<Api>>, request: Request) 
 pub(super) async fn label_names(State(api): State<Arc<Api>>, request: Request) -> Response {
     let render = |api: &Scope, parameters: &Parameters| {
         let range = parameters.range("from", "until", (api.clock)())?;
-        let segments = api.store.select(range.start_ns(), range.end_ns());
+        let segments = api.view(range.start_ns(), range.end_ns())?;
         json(&label_query::names(&segments, &parameters.narrowed()?, &range))
     };
     answer(api, request, render).await

@@ -4,6 +4,7 @@ use crate::api::error::Error;
 use crate::api::scope::Scope;
 use crate::ingest::{labels, suffix};
 use crate::query;
+use crate::query::View;
 use crate::query::pprof::{self, GoPgo, Shape};
 use crate::query::profile_type::ProfileType;
 use crate::query::profiles;
@@ -11,7 +12,6 @@ use crate::query::range::Range;
 use crate::query::selector::Selector;
 use crate::query::series::{self, Aggregation, SeriesQuery};
 use crate::query::stacks::{self, Requests, StackSums};
-use crate::store::Source;
 use protocol::profile::Profile;
 use protocol::types;
 use std::collections::BTreeSet;
@@ -131,7 +131,7 @@ impl Selection {
     }
 
     pub(super) fn stacks(&self, api: &Scope) -> Result<Vec<StackSums>, Error> {
-        let sources = api.store.select(self.range.start_ns(), self.range.end_ns());
+        let sources = api.view(self.range.start_ns(), self.range.end_ns())?;
         let (selector, range, call_site) = (&self.selector, &self.range, self.call_site.as_slice());
         let mut selected = if self.profile_ids.is_empty() {
             stacks::select(&sources, selector, range, call_site)?
@@ -150,7 +150,7 @@ impl Selection {
         aggregation: Aggregation,
     ) -> Result<Vec<series::Points>, Error> {
         let query = self.series_query(step_ms, group_by, aggregation);
-        Ok(series::select(&self.reached(api, step_ms), &query)?)
+        Ok(series::select(&self.reached(api, step_ms)?, &query)?)
     }
 
     pub(super) fn series_query<'a>(
@@ -164,9 +164,9 @@ impl Selection {
     }
 
     /// What a question about steps looks at.
-    pub(super) fn reached(&self, api: &Scope, step_ms: i64) -> Vec<Source> {
+    pub(super) fn reached(&self, api: &Scope, step_ms: i64) -> Result<View, Error> {
         let reach = series::reach(&self.range, step_ms);
-        api.store.select(reach.start_ns(), reach.end_ns())
+        api.view(reach.start_ns(), reach.end_ns())
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is asked of a server itself: its build, its settings, whether it is well.
 
-use crate::api::Api;
 use crate::api::render::{Parameters, Rendered, answer, json};
 use crate::api::scope::Scope;
+use crate::api::{Api, Limits};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -56,6 +56,30 @@ pub(super) async fn build_info(State(api): State<Arc<Api>>, request: Request) ->
                 "goVersion": "",
                 "application": "pilotlight",
             }
+        }))
+    };
+    answer(api, request, render).await
+}
+
+/// What the asking tenant may take.
+pub(super) async fn tenant_limits(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let render = |api: &Scope, _: &Parameters| {
+        let Limits { ingest, max_series, rate_bytes, burst_bytes, max_range_ms } = &*api.limits;
+        json(&json!({
+            "tenant": &*api.tenant,
+            "profile": ingest.max_profile_bytes,
+            "profile_samples": ingest.max_samples,
+            "stack_depth": ingest.max_stack_depth,
+            "symbol": ingest.max_symbol_bytes,
+            "sample_labels": ingest.max_sample_labels,
+            "label_names": ingest.max_label_names,
+            "label_name": ingest.max_label_name_bytes,
+            "label_value": ingest.max_label_value_bytes,
+            "ahead_seconds": ingest.max_ahead_ns / 1_000_000_000,
+            "series": max_series,
+            "rate": rate_bytes,
+            "burst": burst_bytes,
+            "query_range_seconds": max_range_ms / 1_000,
         }))
     };
     answer(api, request, render).await

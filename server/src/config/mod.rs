@@ -1,5 +1,7 @@
 //! What config/server.yaml, the environment and flags say -> checked settings for each stage.
 
+mod sections;
+
 use crate::api;
 use crate::ingest;
 use crate::store;
@@ -21,9 +23,14 @@ pub struct Config {
     pub storage_max: Bytes,
     pub memory_max: Bytes,
     pub blocks: Blocks,
+    pub multitenancy_enabled: bool,
+    /// Empty: none.
+    pub overrides_file: PathBuf,
     pub limits: Limits,
     pub query: Query,
     pub http: Http,
+    pub auth: Auth,
+    pub tls: Tls,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +55,11 @@ pub struct Limits {
     pub label_value: Bytes,
     pub series: usize,
     pub ahead: Span,
+    /// Bytes a second; 0: as many as come.
+    pub rate: Bytes,
+    pub burst: Bytes,
+    /// 0: any.
+    pub query_range: Span,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +80,8 @@ pub struct Http {
     pub write_timeout: Span,
 }
 
+pub use crate::config::sections::{Auth, Tls};
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {what}")]
 pub struct Error {
@@ -86,9 +100,13 @@ impl Default for Config {
             storage_max: Bytes::from_mib(20 << 10),
             memory_max: Bytes::from_mib(512),
             blocks: Blocks::default(),
+            multitenancy_enabled: false,
+            overrides_file: PathBuf::new(),
             limits: Limits::default(),
             query: Query::default(),
             http: Http::default(),
+            auth: Auth::default(),
+            tls: Tls::default(),
         }
     }
 }
@@ -114,6 +132,9 @@ impl Default for Limits {
             label_value: Bytes(2_048),
             series: 100_000,
             ahead: Span::from_seconds(600),
+            rate: Bytes(0),
+            burst: Bytes::from_mib(256),
+            query_range: Span::default(),
         }
     }
 }
@@ -245,8 +266,15 @@ impl Config {
         check(limits.symbol.0 > 0, "limits.symbol", "must be 1 or more")?;
         check(limits.series > 0, "limits.series", "must be 1 or more")?;
         check(limits.ahead <= Span::from_days(365), "limits.ahead", "must be 365d or less")?;
+        check(
+            limits.rate.is_empty() || limits.burst >= limits.body,
+            "limits.burst",
+            "must not be less than limits.body, or some requests never fit",
+        )?;
         self.query.validate()?;
-        self.http.validate()
+        self.http.validate()?;
+        self.auth.validate()?;
+        self.tls.validate()
     }
 
     pub(crate) fn store(&self) -> store::Config {

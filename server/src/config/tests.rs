@@ -39,6 +39,8 @@ fn the_file_has_every_key() {
     check(Some("limits"));
     check(Some("query"));
     check(Some("http"));
+    check(Some("auth"));
+    check(Some("tls"));
 }
 
 #[test]
@@ -103,4 +105,38 @@ fn wrong_values_are_named() {
         "limits: {body: 1MiB, bodies: 1KiB}",
         expect!["limits.bodies: must not be less than limits.body"],
     );
+}
+
+#[test]
+fn the_file_of_overrides_is_checked() {
+    let config = Config::default();
+    let text = "team-a: {series: 5, rate: 10MiB}\nteam-b: {profile: 1MiB}\n";
+    let limits = config.limits(text).expect("it is right");
+    assert_eq!(limits.overrides["team-a"].max_series, 5);
+    assert_eq!(limits.overrides["team-a"].rate_bytes, 10 << 20);
+    assert_eq!(limits.overrides["team-b"].ingest.max_profile_bytes, 1 << 20);
+    assert_eq!(limits.overrides["team-b"].max_series, limits.defaults.max_series);
+    assert!(config.limits("").expect("nothing is right").overrides.is_empty());
+    for (wrong, word) in [
+        ("team-a: {serie: 5}", "team-a: "),
+        ("team-a: {series: 0}", "limits.series"),
+        ("team-a: {body: 5}", "a limit of the server"),
+        ("- a", "invalid type"),
+        ("team-a: {rate: 1KiB, burst: 1KiB}", "limits.burst"),
+    ] {
+        let error = config.limits(wrong).err().expect(wrong);
+        assert!(error.contains(word), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let mut config = Config::default();
+    config.auth.admin_password = crate::access::Secret("canary".to_owned());
+    let shown = format!("{config:?} {:?}", config.shown());
+    assert!(!shown.contains("canary") && shown.contains("<secret>"), "{shown}");
+    let text = "auth: {internal_enabled: true}\ntls: {cert_file: a}\n";
+    let config: Config = serde_yaml::from_str(text).unwrap();
+    assert!(config.shown().changed.starts_with("auth:\n  internal_enabled: true\n"));
+    assert_eq!(config.validate().unwrap_err().key, "tls.key_file");
 }

@@ -15,7 +15,9 @@ pub(super) struct Bounds {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the body has more than {limit} {what}; send a shorter time at once")]
+#[error(
+    "the body has more than {limit} {what}; send a shorter time at once, or raise limits.profile_samples and limits.profile"
+)]
 pub struct TooMany {
     pub what: &'static str,
     pub limit: usize,

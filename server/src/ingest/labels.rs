@@ -13,6 +13,10 @@ pub const SERVICE: &str = "service_name";
 pub const SERVICE_KEY: &str = "__service_name__";
 pub const SESSION: &str = "__session_id__";
 pub const DELTA: &str = "__delta__";
+/// Whose a series is: set by us, never by clients, and not there for those of `ANONYMOUS`.
+pub const TENANT: &str = "__tenant_id__";
+/// The tenant where there are none.
+pub const ANONYMOUS: &str = "anonymous";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels(Vec<(String, String)>);
@@ -25,11 +29,15 @@ pub enum Error {
     InvalidName,
     #[error("'{0}' is no valid profile name; send __name__ as letters, digits, _ and :")]
     InvalidProfileName(String),
-    #[error("label name of {len} bytes, the limit is {limit}")]
+    #[error(
+        "label name of {len} bytes, the limit is {limit}; shorten it, or raise limits.label_name"
+    )]
     NameTooLong { len: usize, limit: usize },
-    #[error("value of label '{name}' of {len} bytes, the limit is {limit}")]
+    #[error(
+        "value of label '{name}' of {len} bytes, the limit is {limit}; shorten it, or raise limits.label_value"
+    )]
     ValueTooLong { name: String, len: usize, limit: usize },
-    #[error("{count} label names, the limit is {limit}")]
+    #[error("{count} label names, the limit is {limit}; send fewer, or raise limits.label_names")]
     TooMany { count: usize, limit: usize },
     #[error("label __name__ is missing; send the kind of profile in it, as in process_cpu")]
     MissingProfileName,

@@ -91,6 +91,7 @@ pub enum Reason {
     MissingLabels,
     OutsideWindow,
     ProfileSize,
+    RateLimited,
     SampleLabels,
     Samples,
     SeriesLimit,
@@ -109,6 +110,7 @@ impl Reason {
             Reason::MissingLabels => "missing_labels",
             Reason::OutsideWindow => "not_in_ingestion_window",
             Reason::ProfileSize => "profile_size_limit",
+            Reason::RateLimited => "rate_limited",
             Reason::SampleLabels => "sample_labels_limit",
             Reason::Samples => "samples_limit",
             Reason::SeriesLimit => "series_limit",
@@ -124,10 +126,12 @@ pub enum Error {
     Profile { labels: Labels, source: pprof::Error },
     #[error("profile with labels '{labels}': malformed profile: {what}")]
     Malformed { labels: Labels, what: &'static str },
-    #[error("profile with labels '{labels}' has {samples} samples, the limit is {limit}")]
+    #[error(
+        "profile with labels '{labels}' has {samples} samples, the limit is {limit}; send fewer, or raise limits.profile_samples"
+    )]
     TooManySamples { labels: Labels, samples: usize, limit: usize },
     #[error(
-        "profile with labels '{labels}' has a sample with {count} labels, the limit is {limit}"
+        "profile with labels '{labels}' has a sample with {count} labels, the limit is {limit}; send fewer, or raise limits.sample_labels"
     )]
     TooManySampleLabels { labels: Labels, count: usize, limit: usize },
     #[error("malformed profile: {what}")]

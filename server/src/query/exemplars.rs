@@ -1,11 +1,10 @@
 //! A question for a series of sums -> of each point the largest profile, or the largest span, that is in it.
 
-use crate::query::Error;
 use crate::query::labels::LabelSet;
 use crate::query::profiles::{self, Depth, One, Rows};
 use crate::query::range::to_ms;
 use crate::query::series::{self, SeriesQuery};
-use crate::store::Source;
+use crate::query::{Error, View};
 use std::collections::HashMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub struct Exemplar {
 /// By the labels of a series and the time of a point.
 pub type Exemplars = HashMap<(LabelSet, i64), Exemplar>;
 
-pub fn select(sources: &[Source], query: &SeriesQuery<'_>, kind: Kind) -> Result<Exemplars, Error> {
+pub fn select(view: &View, query: &SeriesQuery<'_>, kind: Kind) -> Result<Exemplars, Error> {
     let reach = series::reach(&query.range, query.step_ms);
     let mut largest = Exemplars::new();
     let mut add = |one: &One<'_>, value: i64, span_id: Option<u64>, trace_id: Option<u128>| {
@@ -51,7 +50,7 @@ pub fn select(sources: &[Source], query: &SeriesQuery<'_>, kind: Kind) -> Result
                     add(one, one.total, None, None);
                 }
             };
-            profiles::each(sources, query.selector, &reach, Depth::Totals, &mut each)?;
+            profiles::each(view, query.selector, &reach, Depth::Totals, &mut each)?;
         }
         Kind::Spans => {
             let mut each = |one: &One<'_>, rows: Option<&Rows<'_>>| {
@@ -59,7 +58,7 @@ pub fn select(sources: &[Source], query: &SeriesQuery<'_>, kind: Kind) -> Result
                     add(one, value, Some(span), trace);
                 }
             };
-            profiles::each(sources, query.selector, &reach, Depth::Rows, &mut each)?;
+            profiles::each(view, query.selector, &reach, Depth::Rows, &mut each)?;
         }
     }
     Ok(largest)

@@ -1,11 +1,10 @@
 //! A selector and a range of times -> how many profiles, or spans, of which size there were in each step.
 
-use crate::query::Error;
 use crate::query::exemplars::{self, Kind};
 use crate::query::labels::LabelSet;
 use crate::query::profiles::{self, Depth, One, Rows};
 use crate::query::series::{self, SeriesQuery};
-use crate::store::Source;
+use crate::query::{Error, View};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -24,11 +23,7 @@ pub struct Heatmap {
 }
 
 /// The series with the largest sum comes first.
-pub fn select(
-    sources: &[Source],
-    query: &SeriesQuery<'_>,
-    kind: Kind,
-) -> Result<Vec<Heatmap>, Error> {
+pub fn select(view: &View, query: &SeriesQuery<'_>, kind: Kind) -> Result<Vec<Heatmap>, Error> {
     let reach = series::reach(&query.range, query.step_ms);
     let mut by_group: BTreeMap<LabelSet, Vec<(i64, i64)>> = BTreeMap::new();
     let mut n_values = 0;
@@ -51,7 +46,7 @@ pub fn select(
         }
         None => add(one, one.total),
     };
-    let summed = profiles::each(sources, query.selector, &reach, depth, &mut each)?;
+    let summed = profiles::each(view, query.selector, &reach, depth, &mut each)?;
     if let Some(day) = summed {
         return Err(Error::Summed { day });
     }

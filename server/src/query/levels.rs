@@ -3,6 +3,7 @@
 use crate::ingest::labels::Labels;
 use crate::ingest::symbols::{Function, Line, Location, LocationHead, Symbols};
 use crate::ingest::{NormalizedProfile, NormalizedSeries};
+use crate::query::View;
 use crate::query::range::Range;
 use crate::query::selector::Selector;
 use crate::query::series::{self, Aggregation, SeriesQuery};
@@ -104,7 +105,7 @@ fn selector(text: &str) -> Selector {
 }
 
 fn flame_graph(store: &Store, selector: &Selector, range: &Range) -> Result<Tree, Error> {
-    let sources = store.select(range.start_ns(), range.end_ns());
+    let sources = View::from(store.select(range.start_ns(), range.end_ns()));
     Ok(Tree::new(&stacks::select(&sources, selector, range, &[])?))
 }
 
@@ -121,7 +122,7 @@ fn folded(tree: &Tree) -> BTreeMap<String, i64> {
 /// The sum of each group's points: the points of a step before the range and within it.
 fn by_label(store: &Store, query: &SeriesQuery<'_>) -> BTreeMap<String, i64> {
     let reach = series::reach(&query.range, query.step_ms);
-    let sources = store.select(reach.start_ns(), reach.end_ns());
+    let sources = View::from(store.select(reach.start_ns(), reach.end_ns()));
     let found = series::select(&sources, query).expect("the query is right");
     found
         .into_iter()
@@ -175,7 +176,7 @@ fn check(store: &Store, all: &[Pushed], (start_ms, length_ms): (i64, i64)) {
     let query = SeriesQuery { call_site: &call_site, ..query };
     let below: i64 = by_label(store, &query).values().sum();
     let reach_graph = {
-        let sources = store.select(reach.start_ns(), reach.end_ns());
+        let sources = View::from(store.select(reach.start_ns(), reach.end_ns()));
         let selected = stacks::select(&sources, &selector("{}"), &reach, &call_site);
         Tree::new(&selected.expect("it is read")).total()
     };
@@ -290,7 +291,7 @@ fn what_fades_is_answered_by_hours_and_then_by_days_or_not_at_all() {
     assert_eq!(flame_graph(&store, &selector("{}"), &whole).unwrap().total(), sum(None));
     let error = flame_graph(&store, &pod, &whole).err().unwrap().to_string();
     assert!(error.contains("summed by day, without pod"), "{error}");
-    let names = labels::names(&store.select(i64::MIN, i64::MAX), &[], &whole);
+    let names = labels::names(&View::from(store.select(i64::MIN, i64::MAX)), &[], &whole);
     assert!(names.contains("service_name") && !names.contains("pod"));
 }
 

@@ -3,6 +3,7 @@
 pub mod profile_type;
 pub mod selector;
 pub mod range;
+mod view;
 mod matching;
 mod plan;
 pub mod labels;
@@ -14,8 +15,15 @@ pub mod heatmap;
 pub mod tree;
 pub mod pprof;
 
+pub use view::View;
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
+    #[error(
+        "the query time range exceeds the limit (limits.query_range, actual: {}s, limit: {}s); ask for a shorter range, or raise it",
+        length_ms / 1_000, limit_ms / 1_000
+    )]
+    RangeTooLong { length_ms: i64, limit_ms: i64 },
     #[error("missing time range in the query")]
     NoRange,
     #[error("query start time is after end time")]

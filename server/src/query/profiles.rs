@@ -1,11 +1,12 @@
 //! A selector and a range of times -> the single profiles that are kept as they came, with or without their rows.
 
+use crate::ingest::labels::TENANT;
 use crate::query::labels::LabelSet;
 use crate::query::plan::{self, Grain};
 use crate::query::range::Range;
 use crate::query::selector::Selector;
 use crate::query::stacks::{self, CallSite, StackSums};
-use crate::query::{Error, matching};
+use crate::query::{Error, View, matching};
 use crate::store::Source;
 use crate::store::block::{Block, Kind};
 use crate::store::segment::{Data, Segment};
@@ -44,7 +45,7 @@ type Each<'a> = dyn FnMut(&One<'_>, Option<&Rows<'_>>) + 'a;
 
 /// Gives each profile. What is returned is a day of which no more than sums are left, if there is one in the range.
 pub fn each(
-    sources: &[Source],
+    view: &View,
     selector: &Selector,
     range: &Range,
     depth: Depth,
@@ -52,29 +53,32 @@ pub fn each(
 ) -> Result<Option<String>, Error> {
     let selectors = std::slice::from_ref(selector);
     let mut summed = None;
-    for part in plan::parts(sources, range, Grain::Finest, &plan::dropped(selectors, []))? {
+    for part in plan::parts(&view.sources, range, Grain::Finest, &plan::dropped(selectors, []))? {
         let contents = matching::contents(&part.block)?;
         if contents.finest() != Some(Kind::Raw) {
             summed = Some(part.block.period().to_string());
             continue;
         }
-        let series = matching::block_series(&contents, selectors, range);
+        let series = matching::block_series(view, &contents, selectors, range);
         let labels: Vec<(LabelSet, i64)> = series
             .iter()
             .map(|index| (owned(contents.labels(*index)), contents.period(*index)))
             .collect();
         in_block(&part.block, &series, &labels, range, depth, each)?;
     }
-    for source in sources {
+    for source in &view.sources {
         if let Source::Head(segment) = source {
-            in_segment(segment, selectors, range, depth, each);
+            in_segment(view, segment, selectors, range, depth, each);
         }
     }
     Ok(summed)
 }
 
 fn owned<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> LabelSet {
-    labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    labels
+        .filter(|(name, _)| *name != TENANT)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn in_block(
@@ -129,6 +133,7 @@ fn slices(block: &Block, range: &Range) -> Vec<(i64, i64)> {
 }
 
 fn in_segment(
+    view: &View,
     segment: &Arc<Segment>,
     selectors: &[Selector],
     range: &Range,
@@ -136,7 +141,7 @@ fn in_segment(
     each: &mut Each<'_>,
 ) {
     let data = segment.read();
-    for index in matching::series(&data, selectors, range) {
+    for index in matching::series(view, &data, selectors, range) {
         let Some(series) = data.series.get(index) else { continue };
         let labels = owned(data.labels(index));
         for profile in series.profiles().filter(|profile| range.contains_ns(profile.time_ns)) {
@@ -156,14 +161,14 @@ fn in_segment(
 
 /// The sums over the profiles with one of these ids.
 pub fn select(
-    sources: &[Source],
+    view: &View,
     selector: &Selector,
     range: &Range,
     call_site: &CallSite,
     ids: &BTreeSet<u128>,
 ) -> Result<Vec<StackSums>, Error> {
     let (mut times_ms, mut found) = (BTreeSet::new(), BTreeSet::new());
-    let summed = each(sources, selector, range, Depth::Totals, &mut |one, _| {
+    let summed = each(view, selector, range, Depth::Totals, &mut |one, _| {
         if ids.contains(&one.id) {
             times_ms.insert(crate::query::range::to_ms(one.time_ns));
             found.insert(one.id);
@@ -175,7 +180,7 @@ pub fn select(
     let mut by_segment: Vec<(Arc<Segment>, BTreeMap<u32, i64>, i64)> = Vec::new();
     for time_ms in times_ms {
         let moment = Range { start_ms: time_ms, end_ms: time_ms };
-        each(sources, selector, &moment, Depth::Rows, &mut |one, rows| {
+        each(view, selector, &moment, Depth::Rows, &mut |one, rows| {
             let Some(rows) = rows.filter(|_| ids.contains(&one.id)) else { return };
             let known = by_segment.iter().position(|(other, ..)| Arc::ptr_eq(other, rows.segment));
             let place = known.unwrap_or_else(|| {

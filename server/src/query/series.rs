@@ -5,7 +5,7 @@ use crate::query::plan::{self, Grain, Part};
 use crate::query::range::{Range, to_ms};
 use crate::query::selector::Selector;
 use crate::query::stacks::{self, CallSite};
-use crate::query::{Error, matching};
+use crate::query::{Error, View, matching};
 use crate::store::Source;
 use crate::store::block::Keep;
 use crate::store::segment::{Data, Rows, Segment};
@@ -81,18 +81,18 @@ pub fn reach(range: &Range, step_ms: i64) -> Range {
 
 /// Point k stands at start + k x step and sums what came after the point before it, up to and including its own time.
 /// The largest series comes first.
-pub fn select(sources: &[Source], query: &SeriesQuery<'_>) -> Result<Vec<Points>, Error> {
+pub fn select(view: &View, query: &SeriesQuery<'_>) -> Result<Vec<Points>, Error> {
     if query.n_steps().ok_or(Error::Step)? > MAX_POINTS {
         return Err(Error::TooManyPoints { limit: MAX_POINTS });
     }
     let reach = reach(&query.range, query.step_ms);
     let selectors = std::slice::from_ref(query.selector);
     let dropped = plan::dropped(selectors, query.group_by);
-    let mut groups = Groups { query, by_labels: BTreeMap::new() };
-    for part in plan::parts(sources, &reach, Grain::Finest, &dropped)? {
+    let mut groups = Groups { view, query, by_labels: BTreeMap::new() };
+    for part in plan::parts(&view.sources, &reach, Grain::Finest, &dropped)? {
         groups.add_block(&part, &reach)?;
     }
-    for source in sources {
+    for source in &view.sources {
         if let Source::Head(segment) = source {
             groups.add_segment(segment, &reach);
         }
@@ -101,6 +101,7 @@ pub fn select(sources: &[Source], query: &SeriesQuery<'_>) -> Result<Vec<Points>
 }
 
 struct Groups<'a> {
+    view: &'a View,
     query: &'a SeriesQuery<'a>,
     by_labels: BTreeMap<LabelSet, HashMap<i64, Bucket>>,
 }
@@ -109,7 +110,8 @@ impl Groups<'_> {
     fn add_segment(&mut self, segment: &Segment, reach: &Range) {
         let query = self.query;
         let data = segment.read();
-        for index in matching::series(&data, std::slice::from_ref(query.selector), reach) {
+        for index in matching::series(self.view, &data, std::slice::from_ref(query.selector), reach)
+        {
             let group = self.group(data.labels(index));
             for profile in data.series[index].profiles() {
                 self.add(&group, profile.time_ns, sum(&data, &profile, query.call_site), 1);
@@ -121,7 +123,7 @@ impl Groups<'_> {
         let query = self.query;
         let contents = matching::contents(&part.block)?;
         let selectors = std::slice::from_ref(query.selector);
-        let series = matching::block_series(&contents, selectors, reach);
+        let series = matching::block_series(self.view, &contents, selectors, reach);
         let groups: Vec<LabelSet> =
             series.iter().map(|index| self.group(contents.labels(*index))).collect();
         let begins = |data: &Data, stack| stacks::begins_with(data, stack, query.call_site);

@@ -5,7 +5,7 @@ use crate::ingest::labels::Labels;
 use crate::query::plan::{self, Grain, Part};
 use crate::query::range::Range;
 use crate::query::selector::Selector;
-use crate::query::{Error, matching};
+use crate::query::{Error, View, matching};
 use crate::store::Source;
 use crate::store::segment::{Data, Segment};
 use std::collections::{HashMap, HashSet};
@@ -22,19 +22,19 @@ pub struct StackSums {
 pub type CallSite = [String];
 
 pub fn select(
-    sources: &[Source],
+    view: &View,
     selector: &Selector,
     range: &Range,
     call_site: &CallSite,
 ) -> Result<Vec<StackSums>, Error> {
     let selectors = std::slice::from_ref(selector);
     let mut selected = Vec::new();
-    for part in plan::parts(sources, range, Grain::Days, &plan::dropped(selectors, []))? {
-        selected.extend(in_block(&part, selectors, range)?);
+    for part in plan::parts(&view.sources, range, Grain::Days, &plan::dropped(selectors, []))? {
+        selected.extend(in_block(view, &part, selectors, range)?);
     }
-    for source in sources {
+    for source in &view.sources {
         if let Source::Head(segment) = source {
-            selected.push(in_segment(segment, selectors, range));
+            selected.push(in_segment(view, segment, selectors, range));
         }
     }
     if !call_site.is_empty() {
@@ -47,11 +47,16 @@ pub fn select(
     Ok(selected)
 }
 
-fn in_segment(segment: &Arc<Segment>, selectors: &[Selector], range: &Range) -> StackSums {
+fn in_segment(
+    view: &View,
+    segment: &Arc<Segment>,
+    selectors: &[Selector],
+    range: &Range,
+) -> StackSums {
     let data = segment.read();
     let mut by_stack = vec![0_i64; data.symbols.stacks.len()];
     let mut period = 0;
-    for index in matching::series(&data, selectors, range) {
+    for index in matching::series(view, &data, selectors, range) {
         let series = &data.series[index];
         period = series.period.max(period);
         for profile in series.profiles().filter(|profile| range.contains_ns(profile.time_ns)) {
@@ -71,9 +76,14 @@ fn in_segment(segment: &Arc<Segment>, selectors: &[Selector], range: &Range) -> 
     StackSums { segment: Arc::clone(segment), sums: sums.collect(), period }
 }
 
-fn in_block(part: &Part, selectors: &[Selector], range: &Range) -> Result<Vec<StackSums>, Error> {
+fn in_block(
+    view: &View,
+    part: &Part,
+    selectors: &[Selector],
+    range: &Range,
+) -> Result<Vec<StackSums>, Error> {
     let contents = matching::contents(&part.block)?;
-    let series = matching::block_series(&contents, selectors, range);
+    let series = matching::block_series(view, &contents, selectors, range);
     let times = (range.start_ns(), range.end_ns());
     let sums = part.block.sums(&series, times, part.days.as_deref());
     let sums = sums.map_err(|err| Error::Storage(err.to_string()))?;

@@ -3,6 +3,7 @@
 use crate::ingest::labels::Labels;
 use crate::ingest::symbols::{Function, Line, Location, LocationHead, Symbols};
 use crate::ingest::{NormalizedProfile, NormalizedSeries};
+use crate::query::View;
 use crate::query::profile_type::ProfileType;
 use crate::query::range::Range;
 use crate::query::selector::Selector;
@@ -78,7 +79,7 @@ fn selector(text: &str) -> Selector {
 /// The sums of a flame graph, a pprof and of time series over all the pushed profiles.
 fn sums(store: &Store, step_ms: i64) -> (i64, i64, i64) {
     let range = Range { start_ms: BASE_MS, end_ms: BASE_MS + 100_000 };
-    let segments = store.select(range.start_ns(), range.end_ns());
+    let segments = View::from(store.select(range.start_ns(), range.end_ns()));
     let selected = stacks::select(&segments, &selector("{}"), &range, &[]).expect("it is read");
     let tree = Tree::new(&selected);
     assert_eq!(tree.nodes().iter().map(|node| node.own).sum::<i64>(), tree.total());
@@ -131,7 +132,7 @@ proptest! {
             let want: i64 = all.iter().filter(|one| one.0 % 2 == pod).flat_map(|one| &one.2).map(|row| row.2).sum();
             let open = store(directory.path());
             let range = Range { start_ms: BASE_MS, end_ms: BASE_MS + 100_000 };
-            let segments = open.select(range.start_ns(), range.end_ns());
+            let segments = View::from(open.select(range.start_ns(), range.end_ns()));
             let selected = stacks::select(&segments, &selector(&format!("{{pod=\"pod-{pod}\"}}")), &range, &[]).expect("it is read");
             prop_assert_eq!(Tree::new(&selected).total(), want);
         }
@@ -155,7 +156,7 @@ fn buckets_are_closed_on_the_right() {
         drop(store.append(&profile(&(0, offset_ms, vec![(0, 0, value)]))).unwrap());
     }
     let query = |aggregation, end_ms| {
-        let segments = store.select(i64::MIN, i64::MAX);
+        let segments = View::from(store.select(i64::MIN, i64::MAX));
         let range = Range { start_ms: BASE_MS, end_ms: BASE_MS + end_ms };
         let selector = &selector("{}");
         let query = SeriesQuery {
@@ -186,7 +187,7 @@ fn call_sites_keep_the_stacks_below_them() {
     let store = store(directory.path());
     drop(store.append(&profile(&(0, 0, vec![(0, 0, 1), (0, 1, 2), (1, 0, 4)]))).unwrap());
     let range = Range { start_ms: BASE_MS, end_ms: BASE_MS };
-    let segments = store.select(range.start_ns(), range.end_ns());
+    let segments = View::from(store.select(range.start_ns(), range.end_ns()));
     let total = |call_site: &[&str]| {
         let call_site: Vec<String> = call_site.iter().map(|name| (*name).to_owned()).collect();
         let selected = stacks::select(&segments, &selector("{}"), &range, &call_site);
@@ -211,7 +212,7 @@ fn labels_are_those_of_the_series_in_range() {
     for (series, offset_ms) in [(0, 0), (1, 0), (2, 50_000)] {
         drop(store.append(&profile(&(series, offset_ms, vec![(0, 0, 1)]))).unwrap());
     }
-    let segments = store.select(i64::MIN, i64::MAX);
+    let segments = View::from(store.select(i64::MIN, i64::MAX));
     let range = Range { start_ms: BASE_MS, end_ms: BASE_MS + 10 };
     let values = |selectors: &[Selector], range| {
         labels::values(&segments, "all", selectors, range).into_iter().collect::<Vec<_>>()
@@ -235,7 +236,7 @@ fn a_truncated_pprof_has_the_largest_nodes() {
     let rows = vec![(0, 0, 10), (0, 1, 2), (0, 2, 1), (1, 0, 1), (1, 1, 1)];
     drop(store.append(&profile(&(0, 0, rows))).unwrap());
     let range = Range { start_ms: BASE_MS, end_ms: BASE_MS };
-    let segments = store.select(range.start_ns(), range.end_ns());
+    let segments = View::from(store.select(range.start_ns(), range.end_ns()));
     let selected = stacks::select(&segments, &selector("{}"), &range, &[]).unwrap();
     let shown = |max_nodes| {
         let profile_type = ProfileType::parse("a:b:c:d:e").unwrap();

@@ -39,6 +39,21 @@ pub struct Metadata {
     pub sample_rate: u32,
     pub units: String,
     pub name: String,
+    /// On the routes of the first servers.
+    #[serde(flatten)]
+    pub asked: Option<Asked>,
+}
+
+/// What was asked, told again.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    pub app_name: String,
+    /// Seconds.
+    pub start_time: i64,
+    pub end_time: i64,
+    pub query: String,
+    pub max_nodes: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +126,7 @@ fn metadata(format: &'static str, profile_type: &ProfileType) -> Metadata {
         sample_rate,
         units: units.to_owned(),
         name: profile_type.sample_type.clone(),
+        asked: None,
     }
 }
 

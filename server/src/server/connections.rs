@@ -1,5 +1,6 @@
 //! Connections of HTTP/1.1 and HTTP/2 in the clear, with bounds on their number and patience.
 
+use crate::api::account::Peer;
 use crate::config::Http;
 use crate::server::watch::{Answer, Limits, Progress, Request, Watched};
 use axum::Router;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tower::{ServiceExt as _, service_fn};
 
 /// Requests under way have this long to end.
@@ -31,6 +33,7 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 pub(super) async fn serve(
     router: Router,
     listeners: Vec<TcpListener>,
+    tls: Option<TlsAcceptor>,
     config: &Http,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -71,9 +74,24 @@ pub(super) async fn serve(
             continue;
         };
         let progress = Progress::new();
-        let service = TowerToHyperService::new(service(router.clone(), progress.clone()));
-        let stream = TokioIo::new(Watched { stream, progress: progress.clone() });
-        let connection = graceful.watch(builder.serve_connection(stream, service).into_owned());
+        let service = service(router.clone(), progress.clone(), Peer(peer));
+        let service = TowerToHyperService::new(service);
+        let watched = progress.clone();
+        let (builder, tls, watcher) = (builder.clone(), tls.clone(), graceful.watcher());
+        let connection = async move {
+            match tls {
+                None => {
+                    let stream = TokioIo::new(Watched { stream, progress: watched });
+                    let connection = builder.serve_connection(stream, service);
+                    watcher.watch(connection.into_owned()).await
+                }
+                Some(tls) => {
+                    let stream = tls.accept(stream).await?;
+                    let stream = TokioIo::new(Watched { stream, progress: watched });
+                    watcher.watch(builder.serve_connection(stream, service).into_owned()).await
+                }
+            }
+        };
         tokio::spawn(async move {
             tokio::select! {
                 result = connection => if let Err(err) = result {
@@ -97,6 +115,7 @@ pub(super) async fn serve(
 fn service(
     router: Router,
     progress: Progress,
+    peer: Peer,
 ) -> impl tower::Service<
     axum::http::Request<Incoming>,
     Response = axum::http::Response<Answer<Body>>,
@@ -104,7 +123,8 @@ fn service(
     Future: Send,
 > + Clone
 + Send {
-    service_fn(move |request: axum::http::Request<Incoming>| {
+    service_fn(move |mut request: axum::http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let under_way = Request::begin(&progress);
         let router = router.clone();
         async move {

@@ -241,3 +241,156 @@ fn one_address_cannot_take_all_connections() {
     assert!((0..100).any(|_| again()), "the place of a closed connection is free");
     running.stop().unwrap();
 }
+
+/// A certificate for localhost in two files.
+fn write_certificate(directory: &std::path::Path) -> (crate::config::Tls, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let files = crate::config::Tls {
+        cert_file: directory.join("cert.pem"),
+        key_file: directory.join("key.pem"),
+    };
+    std::fs::write(&files.cert_file, made.cert.pem()).unwrap();
+    std::fs::write(&files.key_file, made.signing_key.serialize_pem()).unwrap();
+    (files, made.cert.der().to_vec())
+}
+
+/// The answer to a request over TLS by a client that trusts this certificate alone.
+fn get_over_tls(address: SocketAddr, trusted: &[u8]) -> std::io::Result<String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusted.to_vec().into()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut stream = rustls::StreamOwned::new(connection, stream);
+    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    // The server may end the connection without the goodbye of TLS.
+    if answer.is_empty() {
+        ended?;
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[test]
+fn a_new_certificate_is_taken_without_a_restart() {
+    let data = TempDir::new().unwrap();
+    let (files, first) = write_certificate(data.path());
+    let running = start(data.path(), |config| config.tls = files.clone());
+    assert!(get_over_tls(running.address, &first).unwrap().starts_with("HTTP/1.1 200 OK"));
+    // Who speaks no TLS gets nothing, and neither does one who says nothing.
+    assert!(!running.get("/ready", "host: localhost\r\n").contains("200 OK"));
+    std::fs::write(&files.cert_file, "nonsense").unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(get_over_tls(running.address, &first).is_ok(), "the old one is kept");
+    let (_, second) = write_certificate(data.path());
+    let until = Instant::now() + Duration::from_secs(20);
+    while get_over_tls(running.address, &second).is_err() {
+        assert!(Instant::now() < until, "the new certificate is not there");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    get_over_tls(running.address, &first).unwrap_err();
+    running.stop().unwrap();
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_named() {
+    let data = TempDir::new().unwrap();
+    let (mut files, _) = write_certificate(data.path());
+    let check = |files: &crate::config::Tls, expected: &str| {
+        let running = start(data.path(), |config| config.tls = files.clone());
+        let error = running.thread.join().unwrap().unwrap_err().to_string();
+        assert!(error.starts_with("tls: ") && error.contains(expected), "{error}");
+    };
+    let key = std::mem::replace(&mut files.key_file, data.path().join("none.pem"));
+    check(&files, "none.pem");
+    files.key_file.clone_from(&files.cert_file);
+    check(&files, "cert.pem");
+    std::fs::write(&files.cert_file, "nonsense").unwrap();
+    files.key_file = key;
+    check(&files, "has no certificate");
+}
+
+#[test]
+fn slow_handshakes_lose_their_connection() {
+    let data = TempDir::new().unwrap();
+    let (files, _) = write_certificate(data.path());
+    let running = start(data.path(), |config| {
+        config.tls = files.clone();
+        config.http = span("1500ms");
+    });
+    for talk in ["", "\u{16}\u{3}\u{1}"] {
+        let time = kept(&running, talk);
+        assert!(time < Duration::from_secs(5), "{talk:?}: {time:?}");
+    }
+    running.stop().unwrap();
+}
+
+#[test]
+fn limits_of_tenants_are_read_again() {
+    let data = TempDir::new().unwrap();
+    let overrides = data.path().join("overrides.yaml");
+    std::fs::write(&overrides, "team-a: {series: 7}\n").unwrap();
+    let running = start(data.path(), |config| {
+        config.multitenancy_enabled = true;
+        config.overrides_file = overrides.clone();
+    });
+    let series = || {
+        let headers = "host: localhost\r\nx-scope-orgid: team-a\r\n";
+        let answer = running.get("/api/v1/tenant_limits", headers);
+        let body = answer.split("\r\n\r\n").nth(1).unwrap().to_owned();
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()["series"].as_i64().unwrap()
+    };
+    assert_eq!(series(), 7);
+    let wait_for = |text: &str, expected: i64| {
+        std::fs::write(&overrides, text).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while series() != expected {
+            assert!(Instant::now() < until, "{text}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for("team-a: {series: 12345}\n", 12_345);
+    std::fs::write(&overrides, "team-a: {serie: 1}\n").unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(series(), 12_345, "what is wrong changes nothing");
+    wait_for("{}", 100_000);
+    running.stop().unwrap();
+    let broken = start(data.path(), |config| config.overrides_file = "/proc/none".into());
+    let error = broken.thread.join().unwrap().unwrap_err().to_string();
+    assert!(error.starts_with("overrides_file: cannot read it"), "{error}");
+}
+
+/// admin/admin, from this machine alone, until it is changed; the whole server with its sockets.
+#[test]
+fn the_usual_password_is_good_on_this_machine() {
+    let data = TempDir::new().unwrap();
+    let running = start(data.path(), |config| config.auth.internal_enabled = true);
+    let log_in = |headers: &str| {
+        let body = "username=admin&password=admin";
+        running.exchange(&format!(
+            "POST /login HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let proxied = log_in("x-forwarded-for: 203.0.113.9\r\n");
+    assert!(proxied.starts_with("HTTP/1.1 403") && proxied.contains("from this machine only"));
+    let logged = log_in("");
+    assert!(logged.starts_with("HTTP/1.1 303") && logged.contains("location: /settings/password"));
+    let cookie = logged.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();
+    let ask = |headers: &str| {
+        running.get("/labels", &format!("host: localhost\r\ncookie: {cookie}\r\n{headers}"))
+    };
+    assert!(ask("").starts_with("HTTP/1.1 200"));
+    assert!(ask("x-forwarded-for: 203.0.113.9\r\n").starts_with("HTTP/1.1 401"));
+    assert!(running.get("/", "host: localhost\r\n").starts_with("HTTP/1.1 401"));
+    assert!(running.get("/login", "host: localhost\r\n").starts_with("HTTP/1.1 200"));
+    running.stop().unwrap();
+}

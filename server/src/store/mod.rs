@@ -92,7 +92,9 @@ pub enum Error {
     Block(Arc<str>),
     #[error("the server is stopping")]
     Stopping,
-    #[error("the limit of {limit} series is reached; send fewer distinct labels")]
+    #[error(
+        "the limit of {limit} series is reached; send fewer distinct labels, or raise limits.series"
+    )]
     TooManySeries { limit: usize },
 }
 
@@ -152,7 +154,16 @@ impl Store {
         &self,
         profile: &NormalizedProfile,
     ) -> Result<(Appended, oneshot::Receiver<Result<(), Error>>), Error> {
-        self.shared.append(profile)
+        self.shared.append(profile, self.shared.config.max_series)
+    }
+
+    /// The same with another limit of series, which are counted for each tenant.
+    pub fn append_within(
+        &self,
+        profile: &NormalizedProfile,
+        max_series: usize,
+    ) -> Result<(Appended, oneshot::Receiver<Result<(), Error>>), Error> {
+        self.shared.append(profile, max_series)
     }
 
     /// All that may have profiles in the range of times, both ends included.

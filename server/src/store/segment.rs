@@ -1,8 +1,8 @@
 //! One file of the log, in memory: symbols, series and their rows.
 
-use crate::ingest::labels::Labels;
+use crate::ingest::labels::{ANONYMOUS, Labels, TENANT};
 use crate::store::symbols::{Runs, Symbols};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem::size_of;
 use std::sync::atomic::AtomicU64;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -38,6 +38,7 @@ pub struct Data {
     /// The label sets of `series`, under the same indices, as pairs of strings.
     pub(super) label_sets: Runs<(u32, u32)>,
     pub(super) ids: HashSet<(u32, u128)>,
+    n_series_by_tenant: HashMap<String, usize>,
     row_bytes: usize,
     pub n_profiles: usize,
     pub n_rows: usize,
@@ -145,8 +146,19 @@ impl Data {
     /// There is a series for each label set.
     pub(super) fn fill_series(&mut self) {
         while self.series.len() < self.label_sets.len() {
+            let tenant = self.tenant(self.series.len()).to_owned();
+            *self.n_series_by_tenant.entry(tenant).or_default() += 1;
             self.series.push(Series::default());
         }
+    }
+
+    fn tenant(&self, series: usize) -> &str {
+        let mut labels = self.labels(series);
+        labels.find(|(name, _)| *name == TENANT).map_or(ANONYMOUS, |(_, value)| value)
+    }
+
+    pub(super) fn n_series_of(&self, tenant: &str) -> usize {
+        self.n_series_by_tenant.get(tenant).copied().unwrap_or_default()
     }
 
     pub(super) fn has_id(&self, series: u32, id: u128) -> bool {

@@ -1,5 +1,6 @@
 //! What all threads of the store share: appends go into the active segment and wait for the writer; queries see it and the rest.
 
+use crate::ingest::labels::{ANONYMOUS, TENANT};
 use crate::ingest::{NormalizedProfile, NormalizedSeries};
 use crate::store::block::{self, Block};
 use crate::store::encode::{mark, put_definitions, put_rows};
@@ -127,6 +128,7 @@ impl Shared {
     pub(super) fn append(
         &self,
         profile: &NormalizedProfile,
+        max_series: usize,
     ) -> Result<(Appended, oneshot::Receiver<Result<(), Error>>), Error> {
         self.wait_for_room()?;
         let mut queue = self.queue();
@@ -140,7 +142,7 @@ impl Shared {
         // Before the segment is locked: queries lock what is held first, and then segments.
         let known = self.known_before(active.number, profile);
         let mut data = active.write();
-        self.check_series(&data, profile)?;
+        check_series(&data, profile, max_series)?;
         let appended = Shared::add(&mut queue, &mut data, profile, &known);
         let (waiter, receiver) = oneshot::channel();
         queue.waiters.push(waiter);
@@ -167,16 +169,6 @@ impl Shared {
                 .wait_timeout(waiting, left.min(Duration::from_millis(50)))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-        }
-        Ok(())
-    }
-
-    fn check_series(&self, data: &Data, profile: &NormalizedProfile) -> Result<(), Error> {
-        let limit = self.config.max_series;
-        let is_unknown = |series: &NormalizedSeries| data.known_series(&series.labels).is_none();
-        if data.series.len() + profile.series.len() > limit && profile.series.iter().any(is_unknown)
-        {
-            return Err(Error::TooManySeries { limit });
         }
         Ok(())
     }
@@ -379,6 +371,17 @@ impl Shared {
         metrics.blocks.set(held.blocks.len() as i64);
         metrics.block_bytes.set(held.blocks.iter().map(|block| block.bytes as i64).sum());
     }
+}
+
+/// All series of a profile are one tenant's.
+fn check_series(data: &Data, profile: &NormalizedProfile, limit: usize) -> Result<(), Error> {
+    let tenant = profile.series.first().and_then(|series| series.labels.get(TENANT));
+    let n_series = data.n_series_of(tenant.unwrap_or(ANONYMOUS));
+    let is_unknown = |series: &NormalizedSeries| data.known_series(&series.labels).is_none();
+    if n_series + profile.series.len() > limit && profile.series.iter().any(is_unknown) {
+        return Err(Error::TooManySeries { limit });
+    }
+    Ok(())
 }
 
 fn hash_of<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {

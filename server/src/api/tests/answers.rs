@@ -165,6 +165,12 @@ async fn routes_of_the_first_servers() {
     for query in ["query=my.app.cpu%7Btag%3D%22v%22%7D", "name=my.app.cpu", "query=my.app"] {
         let answer = server.get(&format!("/render?{query}&from=now-1h")).await;
         assert_eq!(answer.json()["flamebearer"]["numTicks"], 30_000_000, "{query}");
+        let metadata = answer.json()["metadata"].clone();
+        assert!(metadata["appName"].as_str().is_some_and(|name| name.starts_with("my.app")));
+        assert_eq!(
+            (&metadata["endTime"], &metadata["maxNodes"]),
+            (&(NOW_MS / 1_000).into(), &8_192.into())
+        );
     }
     for query in ["query=my.app.inuse_space", "query=my.app.cpu%7Btag%3D%22w%22%7D"] {
         let answer = server.get(&format!("/render?{query}&from=now-1h")).await;

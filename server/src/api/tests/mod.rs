@@ -9,8 +9,12 @@ mod opentelemetry;
 mod single;
 mod pages;
 mod canary;
+mod tenants;
+mod accounts;
 
 use super::*;
+use crate::access::{First, Secret};
+use crate::ingest;
 use crate::store;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -19,6 +23,7 @@ use flate2::write::GzEncoder;
 use http_body_util::BodyExt as _;
 use prost::Message;
 use protocol::{profile, push as push_wire, querier as wire, types};
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::thread;
 use tempfile::TempDir;
@@ -29,8 +34,9 @@ const TYPE: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 
 struct Server {
     router: Router,
+    api: Arc<Api>,
     store: Arc<Store>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 struct Answer {
@@ -56,6 +62,17 @@ impl Answer {
 }
 
 fn server() -> Server {
+    server_with(account::Config::default(), |_| {})
+}
+
+const PASSWORD: &str = "canary-first-password";
+
+fn limits() -> Limits {
+    let ingest = ingest::Config { max_profile_bytes: 1 << 20, ..ingest::Config::default() };
+    Limits { ingest, max_series: 1_000, rate_bytes: 0, burst_bytes: 0, max_range_ms: 0 }
+}
+
+fn server_with(account: account::Config, change: impl FnOnce(&mut AllLimits)) -> Server {
     let directory = TempDir::new().expect("a directory");
     let store_config = store::Config {
         memory_max_bytes: 64 << 20,
@@ -73,18 +90,29 @@ fn server() -> Server {
         default_max_nodes: 8_192,
         max_max_nodes: 1_048_576,
     };
-    let ingest =
-        ingest_stage::Config { max_profile_bytes: 1 << 20, ..ingest_stage::Config::default() };
+    let mut limits = AllLimits { defaults: Arc::new(limits()), overrides: HashMap::new() };
+    change(&mut limits);
+    let first = (account.login || account.ingestion).then(|| First {
+        name: "admin".to_owned(),
+        email: String::new(),
+        password: Secret(PASSWORD.to_owned()),
+        is_default: false,
+    });
+    let access = Access::open(directory.path(), first.as_ref(), NOW_MS).expect("there is none");
     let parts = Parts {
         store: Arc::clone(&store),
         config,
-        ingest,
+        limits,
+        account,
+        access,
         shown: Shown { config: "listen: x\n".to_owned(), ..Shown::default() },
         settings: Settings::open(directory.path()).expect("there are none"),
         uploads: Uploads::new(directory.path()),
     };
-    let api = Api::new(parts, clock, registry);
-    Server { router: router(Arc::new(api)), store, _directory: directory }
+    let api = Arc::new(Api::new(parts, clock, registry));
+    let check = axum::middleware::from_fn_with_state(Arc::clone(&api), account::check);
+    let router = router(Arc::clone(&api)).layer(check);
+    Server { router, api, store, directory }
 }
 
 impl Server {

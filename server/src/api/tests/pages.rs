@@ -149,7 +149,8 @@ async fn what_is_deleted_is_gone_from_memory_and_disk() {
     let server = server();
     for app in ["a.cpu", "a.inuse_space", "b.cpu", "c"] {
         for tag in ["x", "y"] {
-            let body: String = (0..500).map(|n| format!("main_{app};f{n} {n}\n")).collect();
+            let lines: Vec<String> = (0..500).map(|n| format!("main_{app};f{n} {n}")).collect();
+            let body = lines.join("\n");
             let path = format!("/ingest?name={app}%7Btag%3D{tag}%7D&sampleRate=100");
             let answer = server.request("POST", &path, "", body).await;
             assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());

@@ -30,7 +30,7 @@ async fn pushes_in_every_encoding() {
     for line in [
         "pilotlight_server_store_profiles_total 1",
         "pilotlight_server_store_duplicate_profiles_total 4",
-        "pilotlight_server_discarded_profiles_total{reason=\"malformed_profile\"}",
+        "pilotlight_server_discarded_profiles_total{reason=\"malformed_profile\",tenant=\"anonymous\"}",
     ] {
         assert!(metrics.text().contains(line), "{line}: {}", metrics.text());
     }

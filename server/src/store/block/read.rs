@@ -98,12 +98,14 @@ impl Contents {
         self.body.series.get(series).map_or(0, |series| series.period)
     }
 
+    /// Times that all profiles of the series are between.
+    pub fn bounds(&self, series: usize) -> Option<(i64, i64)> {
+        self.body.series.get(series).map(|series| series.bounds)
+    }
+
     /// Whether the series may have profiles in the range of times, both ends included.
     pub fn overlaps(&self, series: usize, start_ns: i64, end_ns: i64) -> bool {
-        self.body
-            .series
-            .get(series)
-            .is_some_and(|series| series.bounds.0 <= end_ns && series.bounds.1 >= start_ns)
+        self.bounds(series).is_some_and(|bounds| bounds.0 <= end_ns && bounds.1 >= start_ns)
     }
 
     /// Ascending numbers of series, by the partitions that they are in.
