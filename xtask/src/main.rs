@@ -64,14 +64,10 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
-    /// Measure the agent beside another profiler, on one load
-    #[command(args_conflicts_with_subcommands = true)]
+    /// Measure what the agent costs, beside other profilers where they can be compared
     Bench {
         #[command(subcommand)]
-        what: Option<Bench>,
-        /// What to compare with; it should run for 30 seconds
-        #[arg(long, default_value = bench::PERF)]
-        peer: String,
+        what: Option<bench::What>,
     },
     /// Throw damaged bytes at every parser of foreign bytes
     Fuzz {
@@ -96,14 +92,6 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-}
-
-#[derive(Subcommand)]
-enum Bench {
-    /// What the unwind tables of all ELF files of this machine take
-    Tables,
-    /// The agent's memory beside a program with very much debug information
-    Dwarf,
 }
 
 fn main() -> ExitCode {
@@ -131,9 +119,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Ebpf { .. } => {
             ebpf::build().map(|object| progress::say(&format!("  {}", object.display())))
         }
-        Task::Bench { what: None, peer } => bench::bench(&peer),
-        Task::Bench { what: Some(Bench::Tables), .. } => bench::tables(),
-        Task::Bench { what: Some(Bench::Dwarf), .. } => bench::dwarf(),
+        Task::Bench { what } => bench::bench(what.unwrap_or_default()),
         Task::Fuzz { target, seconds, merge } => fuzz::fuzz(target.as_deref(), seconds, merge),
         Task::Vm { kernel } => vm::test(kernel.as_deref()),
         Task::Ui { check: true } => page::check(),

@@ -9,15 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::group::{Group, Peak};
-use super::{SERVER, start, start_server};
+use super::group::Peak;
+use super::load::{METRICS, Profiler, Running, Server};
+use super::{megabytes as mb, verdict};
 use crate::command::{command, output, workspace};
 use crate::progress::{say, step};
-use crate::release;
-use crate::run;
 
 const SECONDS: u64 = 60;
-const METRICS: &str = "127.0.0.1:4168";
 /// Units and functions of each: together 200 MB.
 const N_UNITS: usize = 40;
 const N_FUNCTIONS: usize = 6000;
@@ -27,42 +25,22 @@ const LEAST_DWARF_BYTES: u64 = 150_000_000;
 const BAR_RSS_BYTES: u64 = 150_000_000;
 
 /// Measures, and fails where a bar is missed.
-pub(crate) fn dwarf() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("missing: root, which the agent needs; run: sudo cargo xtask bench dwarf");
-    }
-    run::setup()?;
-    let binary = release::build()?;
+pub(super) fn measure(binary: &Path) -> Result<()> {
     let load = step("make a program of 200 MB", build_load)?;
-    let data = workspace().join("target/bench-data");
-    let mut server = start_server(&binary, &data)?;
-    let measured = step("name its functions for a minute", || measure(&binary, &load));
-    server.kill().and_then(|()| server.wait()).context("cannot end the server")?;
-    std::fs::remove_dir_all(&data).ok();
+    let _server = Server::start(binary)?;
+    let measured = step("name its functions for a minute", || name_functions(binary, &load));
     let (peak, metrics) = measured?;
     report(&load, &peak, &metrics)
 }
 
-fn measure(binary: &Path, load: &Path) -> Result<(Peak, String)> {
-    let mut busy = command(load)
-        .arg((SECONDS + 10).to_string())
-        .stdin(Stdio::null())
-        .spawn()
-        .context("cannot start the load")?;
-    let group = Group::new("dwarf")?;
-    let url = format!("http://{SERVER}");
-    let listen = format!("PILOTLIGHT_METRICS__LISTEN={METRICS}");
-    let program = binary.display().to_string();
-    let arguments = ["/usr/bin/env", &listen, &program, "agent", "--server", &url];
-    let mut agent = start(&group, &arguments)?;
-    let peak = group.peak(Duration::from_secs(SECONDS));
-    let metrics = metrics();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(agent.id())?).context("pid 0")?;
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-        .context("the agent ended early; is another one running?")?;
-    agent.wait()?;
-    busy.kill().and_then(|()| busy.wait()).context("cannot end the load")?;
-    Ok((peak?, metrics?))
+fn name_functions(binary: &Path, load: &Path) -> Result<(Peak, String)> {
+    let mut busy = command(load);
+    let _busy = Running::start(busy.arg((SECONDS + 10).to_string()).stdin(Stdio::null()))?;
+    let mut agent = Profiler::agent(binary)?;
+    let peak = agent.group.peak(Duration::from_secs(SECONDS))?;
+    let metrics = metrics()?;
+    agent.interrupt()?;
+    Ok((peak, metrics))
 }
 
 fn metrics() -> Result<String> {
@@ -74,7 +52,6 @@ fn metrics() -> Result<String> {
 }
 
 fn report(load: &Path, peak: &Peak, metrics: &str) -> Result<()> {
-    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let value = |name: &str| {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or(f64::NAN)
@@ -86,7 +63,6 @@ fn report(load: &Path, peak: &Peak, metrics: &str) -> Result<()> {
     let of_memory = peak.total_bytes <= BAR_RSS_BYTES;
     // The last one may be in hand.
     let of_time = n_dropped == 0.0 && n_named >= n_windows - 1.0 && in_time >= n_named;
-    let verdict = |is_good: bool| if is_good { "yes" } else { "NO" };
     say(&format!(
         "\nA program of {}, {} of it DWARF, {SECONDS} s, 97 Hz\n",
         mb(load.metadata()?.len()),
