@@ -138,7 +138,8 @@ impl MappingLists {
     }
 }
 
-/// Cuts mappings, which are in rising order, into chunks. What does not fit is left out.
+/// Cuts mappings, which are in rising order, into chunks. What does not fit is left out, and so is what lies above [`BEHIND`], as
+/// `[vsyscall]` does: the kernel compares addresses by the sign of their difference, and would find nothing below it.
 fn build(
     generation: u32,
     mappings: &[Mapping],
@@ -148,6 +149,8 @@ fn build(
     let mut entry =
         ProcessMappings { generation, n_chunks: 0, first_address: [BEHIND; MAX_CHUNKS] };
     let mut chunks = Vec::new();
+    let n_below = mappings.partition_point(|mapping| mapping.start < BEHIND);
+    let mappings = mappings.get(..n_below).unwrap_or_default();
     for (part, first_address) in mappings.chunks(CHUNK_LEN).zip(&mut entry.first_address) {
         let mut chunk = MappingChunk {
             generation,
@@ -180,6 +183,18 @@ mod tests {
                 table: 0,
             })
             .collect()
+    }
+
+    #[test]
+    fn what_lies_above_all_of_user_space_is_left_out() {
+        let mut list = mappings(3);
+        let start = 0xffff_ffff_ff60_0000;
+        list.push(Mapping { start, end: start + 4096, ..Mapping::default() });
+        let (entry, chunks) = build(7, &list, |executable| executable);
+        assert_eq!((entry.n_chunks, chunks[0].n_mappings), (1, 3));
+        assert!(chunks[0].mappings.iter().all(|mapping| mapping.start <= BEHIND));
+        let (entry, chunks) = build(7, &list[3..], |executable| executable);
+        assert_eq!((entry.n_chunks, chunks.len()), (0, 0));
     }
 
     #[test]
