@@ -14,6 +14,7 @@ use tests::{machine, skip, workload};
 const LOSSES: &str = "pilotlight_agent_kernel_losses_total";
 const CAPTURED: &str = "pilotlight_agent_kernel_samples_total";
 const COUNTED: &str = "pilotlight_agent_stack_samples_total";
+const COPIED: &str = "pilotlight_agent_stack_copied_samples_total";
 const OUTCOMES: &str = "pilotlight_agent_stack_outcomes_total";
 
 /// Long enough for a window to close and its metrics to be shown.
@@ -172,6 +173,30 @@ fn more_stacks_than_there_is_room_for_are_counted_together() -> Result<()> {
     used.check_ns(stacks.total(), 499.0).with_context(|| stacks.shown())?;
     ensure!(stacks.percent("[other stacks]") > 30.0, "{}", stacks.shown());
     ensure!(other > 1000.0, "{other} samples were counted as others");
+    Ok(())
+}
+
+#[test]
+fn processes_that_are_known_are_walked_in_the_kernel() -> Result<()> {
+    if let Some(reason) = machine::cannot_sample() {
+        skip!("{reason}");
+    }
+    let server = Server::start()?;
+    let agent = Agent::start_with(&server.url(), &[("PILOTLIGHT_WINDOW", "1s")])?;
+    let cpus = std::thread::available_parallelism()?.get();
+    let split = workload::c("split")?;
+    let _busy =
+        (0..cpus).map(|_| Child::start(command(&split).arg("30"))).collect::<Result<Vec<_>>>()?;
+    settle();
+    let both = || Ok::<_, anyhow::Error>((agent.metric(COPIED, "")?, agent.metric(COUNTED, "")?));
+    let before = both()?;
+    settle();
+    let after = both()?;
+    let (copied, counted) = (after.0 - before.0, after.1 - before.1);
+    ensure!(before.0 > 0.0, "the first samples of a process are copied");
+    ensure!(counted > 200.0, "{counted} samples");
+    // Other processes begin meanwhile, and are copied.
+    ensure!(copied < 0.1 * counted, "{copied} of {counted} samples were copied");
     Ok(())
 }
 

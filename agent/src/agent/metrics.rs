@@ -30,6 +30,7 @@ pub(super) struct Metrics {
     losses: Family<ReasonLabel, Counter<u64, AtomicU64>>,
     outcomes: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
     other_stacks: Counter<u64, AtomicU64>,
+    copied: Counter<u64, AtomicU64>,
     windows: Counter<u64, AtomicU64>,
     windows_dropped: Counter<u64, AtomicU64>,
     samples_dropped: Counter<u64, AtomicU64>,
@@ -52,6 +53,8 @@ impl Metrics {
         counter("stack_samples", "Samples that were counted into windows", &metrics.counted);
         let help = "Samples whose stacks had no room and are in [other stacks]";
         counter("stack_other_samples", help, &metrics.other_stacks);
+        let help = "Samples whose user stack was copied, to be walked in user space";
+        counter("stack_copied_samples", help, &metrics.copied);
         counter("windows", "Windows that were closed", &metrics.windows);
         counter(
             "windows_dropped",
@@ -105,6 +108,7 @@ impl Metrics {
         set(&self.captured, tally.captured);
         set(&self.counted, tally.counted);
         set(&self.other_stacks, tally.other_stacks);
+        set(&self.copied, tally.copied);
         for (loss, n) in tally.losses {
             self.show_loss(loss, n);
         }

@@ -49,6 +49,8 @@ pub struct Tally {
     pub filtered: u64,
     /// Counted samples whose stacks had no room and became `[other stacks]`.
     pub other_stacks: u64,
+    /// Of these, how many were walked in user space, from a copy of the stack.
+    pub copied: u64,
     /// Losses by reason.
     pub losses: Vec<(Loss, u64)>,
     /// Ends of user stacks by outcome.
@@ -71,6 +73,7 @@ pub struct Sampler {
     n_counted: u64,
     n_filtered: u64,
     n_stack_missing: u64,
+    n_copied: u64,
     n_copy_missing: u64,
     n_malformed: u64,
     n_other_before: u64,
@@ -109,6 +112,7 @@ impl Sampler {
             n_counted: 0,
             n_filtered: 0,
             n_stack_missing: 0,
+            n_copied: 0,
             n_copy_missing: 0,
             n_malformed: 0,
             n_other_before: 0,
@@ -271,6 +275,7 @@ impl Sampler {
         let (generation, time_ns) = (sample.mapping_generation, sample.time_ns);
         let instance = self.processes.sampled(sample.pid, &sample.comm, generation, time_ns).key;
         if sample.is_copied != 0 {
+            self.n_copied += 1;
             match self.waiting.copy_of(sample) {
                 Some(copy) => return self.count_copied(sample, instance, copy),
                 None => self.n_copy_missing += 1,
@@ -434,7 +439,8 @@ impl Sampler {
         let outcomes = UnwindOutcome::ALL.into_iter().zip(self.n_outcomes).collect();
         let (counted, filtered) = (self.n_counted, self.n_filtered);
         let other_stacks = self.n_other_stacks();
-        Ok(Tally { captured: counters.captured, counted, filtered, other_stacks, losses, outcomes })
+        let (captured, copied) = (counters.captured, self.n_copied);
+        Ok(Tally { captured, counted, filtered, other_stacks, copied, losses, outcomes })
     }
 
     fn n_other_stacks(&self) -> u64 {
