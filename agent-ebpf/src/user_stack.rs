@@ -205,13 +205,15 @@ fn is_in_last_mapping(scratch: &Scratch, address: u64) -> bool {
 /// Makes the mapping that holds the address the last one; false when the list has none.
 #[inline(always)]
 fn find_mapping(scratch: &mut Scratch, process: &ProcessMappings, address: u64) -> bool {
-    let index = last_not_behind::<MAX_CHUNKS>(address, |i| process.first_address[i]);
+    let index =
+        last_not_behind::<MAX_CHUNKS>(process.n_chunks, address, |i| process.first_address[i]);
     // The list's number was read once, at the start: if the entry is overwritten meanwhile, no chunk bears both.
     let generation = scratch.sample.mapping_generation;
     let Some(chunk) = maps::chunk(ChunkKey { generation, index: index as u32 }) else {
         return false;
     };
-    let found = last_not_behind::<CHUNK_LEN>(address, |i| chunk.mappings[i].start);
+    let found =
+        last_not_behind::<CHUNK_LEN>(chunk.n_mappings, address, |i| chunk.mappings[i].start);
     scratch.walk.last = chunk.mappings[found & (CHUNK_LEN - 1)];
     if helpers::read_again(&chunk.generation) != generation {
         scratch.walk.last.end = 0;
@@ -219,16 +221,28 @@ fn find_mapping(scratch: &mut Scratch, process: &ProcessMappings, address: u64) 
     is_in_last_mapping(scratch, address)
 }
 
-/// The last of `LEN` (a power of two) rising addresses that is not behind the one given, or the first. No branch depends on
-/// them: each would double the paths that the verifier walks.
+/// The last of rising addresses that is not behind the one given, or the first. `n` of at most `LEN` (a power of two) count. No
+/// branch depends on them: each would double the paths that the verifier walks.
 #[inline(always)]
-fn last_not_behind<const LEN: usize>(address: u64, at: impl Fn(usize) -> u64) -> usize {
+fn last_not_behind<const LEN: usize>(n: u32, address: u64, at: impl Fn(usize) -> u64) -> usize {
+    // Only what counts is looked at, up to a power of two: memory that was not used since the last sample is slow. A step that
+    // is too wide for it looks where the search stands, and goes into bits that are cut off.
+    let mask = mask_of(n) as usize & (LEN - 1);
     let mut found = 0;
     let mut half = LEN / 2;
     while half > 0 {
-        let ahead = address.wrapping_sub(at((found + half) & (LEN - 1))).cast_signed();
+        let ahead = address.wrapping_sub(at((found + half) & mask)).cast_signed();
         found += half & !(helpers::sign(ahead) as usize);
         half /= 2;
     }
-    found & (LEN - 1)
+    found & mask
+}
+
+/// The next power of two that is not below `n`, less one; `n` is at most 256.
+#[inline(always)]
+fn mask_of(n: u32) -> u32 {
+    let mut mask = n.wrapping_sub(1);
+    mask |= mask >> 1;
+    mask |= mask >> 2;
+    mask | mask >> 4
 }
