@@ -172,7 +172,7 @@ impl Jvms {
     }
 }
 
-/// On a thread of its own, which becomes the JVM's user for good and then ends.
+/// On a thread of its own, which takes the JVM's user as its effective one and then ends.
 fn start(ask: fn(u32) -> Outcome, pid: u32) -> Option<Receiver<Outcome>> {
     let (sender, receiver) = sync_channel(1);
     let thread = std::thread::Builder::new().name("jvm-asker".to_owned()).stack_size(256 * 1024);

@@ -54,7 +54,9 @@ impl Target {
             return Err(Outcome::NotListening);
         }
         // Such a JVM would print the stacks of its threads instead.
-        if is_disabled(&read(pid, "cmdline")?) {
+        // Options come from the environment too; where they cannot be told apart, the JVM is left alone.
+        let is_off = "-XX:+DisableAttachMechanism";
+        if is_disabled(&read(pid, "cmdline")?) || read(pid, "environ")?.contains(is_off) {
             return Err(Outcome::Disabled);
         }
         let tmp = open_tmp(pid)?;
@@ -68,8 +70,8 @@ impl Target {
         poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
     }
 
-    /// Becomes the JVM's user, for this thread and for good: from here on nothing can be done to the system that the JVM's
-    /// owner could not do himself, and the JVM takes the connection for his.
+    /// Takes the JVM's user as this thread's effective one: from here on nothing is opened, created or signalled that the JVM's
+    /// owner could not reach himself, and the JVM takes the connection for his.
     pub(super) fn become_user(&self) -> Result<(), Outcome> {
         let Status { uid, gid, .. } = self.status;
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
@@ -78,8 +80,10 @@ impl Target {
             return Ok(());
         }
         rustix::thread::set_thread_groups(&[])
-            .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
-            .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
+            // By the real and saved ids it is decided who may signal, trace or limit this thread, and with it the whole agent:
+            // they stay.
+            .and_then(|()| rustix::thread::set_thread_res_gid(None, gid, None))
+            .and_then(|()| rustix::thread::set_thread_res_uid(None, uid, None))
             .map_err(|_errno| Outcome::NotPermitted)
     }
 }

@@ -35,11 +35,26 @@ pub(super) fn ask(pid: u32) -> Outcome {
 }
 
 fn converse(target: &Target, answer_time: Duration) -> Result<(), Outcome> {
+    check_map(target)?;
     let stream = match open_socket(target)? {
         Some(stream) => stream,
         None => make_it_listen(target)?,
     };
     request(stream, answer_time)
+}
+
+/// The JVM follows links when it writes its map: what somebody else has put there is not to be written over.
+fn check_map(target: &Target) -> Result<(), Outcome> {
+    let name = format!("perf-{}.map", target.status.pid_inside);
+    match rustix::fs::statat(&target.tmp, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(outcome(errno)),
+        Ok(found) => {
+            let is_file = FileType::from_raw_mode(found.st_mode).is_file();
+            let is_own = found.st_uid == target.status.uid && found.st_nlink == 1;
+            if is_file && is_own { Ok(()) } else { Err(Outcome::Untrusted) }
+        }
+    }
 }
 
 /// The socket of a JVM that was asked before, by whomever; `None` where there is none. It is followed by no link, and the process

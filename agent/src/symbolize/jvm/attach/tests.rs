@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::super::target::{Status, Target};
-use super::{Outcome, REQUEST, Trigger, converse, open_socket};
+use super::{Outcome, REQUEST, Trigger, check_map, converse, open_socket};
 
 const PID_INSIDE: u32 = 12;
 
@@ -91,4 +91,19 @@ fn the_trigger_is_a_new_file_and_goes() {
     assert_eq!(Trigger::new(&target).err(), Some(Outcome::Untrusted));
     assert_eq!(std::fs::read_to_string(&precious).unwrap(), "text");
     assert!(path.is_symlink());
+}
+
+#[test]
+fn a_map_that_somebody_else_has_put_there_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path());
+    let map = folder.path().join(format!("perf-{}.map", target.status.pid_inside));
+    assert_eq!(check_map(&target), Ok(()), "there is none");
+    std::fs::write(&map, "").unwrap();
+    assert_eq!(check_map(&target), Ok(()), "the JVM's own");
+    std::fs::hard_link(&map, folder.path().join("other")).unwrap();
+    assert_eq!(check_map(&target), Err(Outcome::Untrusted), "it has another name");
+    std::fs::remove_file(&map).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("other"), &map).unwrap();
+    assert_eq!(check_map(&target), Err(Outcome::Untrusted), "a link");
 }
