@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Longer names are no one's.
-const MAX_BODY_BYTES: usize = 64 << 10;
+const MAX_BODY_BYTES: usize = 16 << 10;
 
 #[derive(Deserialize)]
 struct Named {
@@ -53,13 +53,13 @@ pub(super) async fn delete_app(State(api): State<Arc<Api>>, request: Request) ->
     let (parts, body) = request.into_parts();
     let scope = Scope::of(Arc::clone(&api), &parts.extensions);
     let result = async {
-        let body = body::read(&api, &parts.headers, body).await?;
+        let body = body::read_within(&api, &parts.headers, body, MAX_BODY_BYTES).await?;
         let work = move |scope: &Scope| {
             let plain = body.plain(MAX_BODY_BYTES)?;
             let Named { name } = serde_json::from_slice(&plain).map_err(|err| {
                 Error::invalid(format!("the body is not {{\"name\": \"my.app\"}}: {err}"))
             })?;
-            delete(scope, of_app(&name)?)
+            delete(scope, of_app(scope, &name)?)
         };
         on_query_thread(&scope, work).await
     };
@@ -85,6 +85,12 @@ pub(super) async fn delete_series(State(api): State<Arc<Api>>, request: Request)
     respond(&api, result)
 }
 
+fn matches(selector: &Selector, labels: &[(String, String)]) -> bool {
+    selector.matches(|name| {
+        labels.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    })
+}
+
 fn respond(api: &Api, result: Result<Rendered, Error>) -> Response {
     match result {
         Ok((body, content_type)) => connect::ok(connect::compressed(body, false), content_type),
@@ -92,28 +98,34 @@ fn respond(api: &Api, result: Result<Rendered, Error>) -> Response {
     }
 }
 
-fn of_app(name: &str) -> Result<Selector, Error> {
+fn of_app(scope: &Scope, name: &str) -> Result<Selector, Error> {
     if name.is_empty() {
         return Err(Error::invalid("the name of an application is missing"));
     }
     let (service, prefix) = suffix::profile_type(name);
     let selector = Selector::default();
-    Ok(if service == name {
+    // A service may well be called `my.cpu`; then no other one's profiles are meant.
+    Ok(if service == name || is_service(scope, name) {
         selector.and(labels::SERVICE, name)
     } else {
         selector.and(labels::SERVICE, service).and_begins_with(labels::PROFILE_TYPE, &prefix)
     })
 }
 
+fn is_service(scope: &Scope, name: &str) -> bool {
+    let range = Range { start_ms: i64::MIN, end_ms: i64::MAX };
+    let selector = Selector::default().and(labels::SERVICE, name);
+    let names = [labels::SERVICE.to_owned()];
+    !label_query::sets(&scope.everything(), &[selector], &names, &range).is_empty()
+}
+
 fn delete(scope: &Scope, selector: Selector) -> Result<Rendered, Error> {
     let names: Vec<String> = selector.names().map(str::to_owned).collect();
-    let selector = scope.own(selector);
-    let is_meant = |labels: &Vec<(String, String)>| {
-        selector.matches(|name| {
-            labels.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
-        })
-    };
-    let deleted = scope.store.delete(&Deletion { names: &names, is_meant: &is_meant })?;
+    let (selector, own) = (scope.own(selector), scope.own(Selector::default()));
+    let is_meant = |labels: &Vec<(String, String)>| matches(&selector, labels);
+    let is_own = |labels: &Vec<(String, String)>| matches(&own, labels);
+    let deletion = Deletion { names: &names, is_meant: &is_meant, is_own: &is_own };
+    let deleted = scope.store.delete(&deletion)?;
     tracing::info!(series = deleted.series, bytes = deleted.bytes, "profiles are deleted");
     if deleted.days_left > 0 {
         return Err(Error::new(

@@ -32,8 +32,18 @@ pub(super) enum Encoding {
 }
 
 pub(super) async fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<RawBody, Error> {
+    read_within(api, headers, body, api.config.max_body_bytes).await
+}
+
+/// Where less than the settings allow is enough: no more of it is kept in memory.
+pub(super) async fn read_within(
+    api: &Api,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<RawBody, Error> {
     let encoding = Encoding::of(headers.get(header::CONTENT_ENCODING))?;
-    let reading = collect(api, body);
+    let reading = collect(api, body, limit.min(api.config.max_body_bytes));
     let Ok(result) = timeout(api.config.body_timeout, reading).await else {
         return Err(Error::new(Code::DeadlineExceeded, "the request's body did not come in time"));
     };
@@ -41,8 +51,11 @@ pub(super) async fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<R
     Ok(RawBody { bytes, encoding, _share: share })
 }
 
-async fn collect(api: &Api, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Error> {
-    let limit = api.config.max_body_bytes;
+async fn collect(
+    api: &Api,
+    body: Body,
+    limit: usize,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Error> {
     let mut bytes = BytesMut::new();
     let mut share: Option<OwnedSemaphorePermit> = None;
     let mut stream = body.into_data_stream();
@@ -50,7 +63,7 @@ async fn collect(api: &Api, body: Body) -> Result<(Bytes, Option<OwnedSemaphoreP
         let chunk = chunk
             .map_err(|err| Error::invalid(format!("cannot read the request's body: {err}")))?;
         if bytes.len() + chunk.len() > limit {
-            return Err(Error::too_large(limit));
+            return Err(too_large(api, limit));
         }
         bytes.extend_from_slice(&chunk);
         let have_kib = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -68,6 +81,13 @@ async fn collect(api: &Api, body: Body) -> Result<(Bytes, Option<OwnedSemaphoreP
         }
     }
     Ok((bytes.freeze(), share))
+}
+
+fn too_large(api: &Api, limit: usize) -> Error {
+    if limit == api.config.max_body_bytes {
+        return Error::too_large(limit);
+    }
+    Error { message: format!("request is larger than {limit} bytes"), ..Error::too_large(limit) }
 }
 
 impl Encoding {

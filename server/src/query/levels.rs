@@ -291,6 +291,13 @@ fn what_fades_is_answered_by_hours_and_then_by_days_or_not_at_all() {
     assert_eq!(flame_graph(&store, &selector("{}"), &whole).unwrap().total(), sum(None));
     let error = flame_graph(&store, &pod, &whole).err().unwrap().to_string();
     assert!(error.contains("summed by day, without pod"), "{error}");
+    let days_left = |is_own: bool| {
+        let (names, is_own) = (["pod".to_owned()], |_: &Vec<(String, String)>| is_own);
+        let deletion = Deletion { names: &names, is_meant: &|_| false, is_own: &is_own };
+        store.delete(&deletion).unwrap().days_left
+    };
+    // Who has nothing in a month is not told of its days.
+    assert!(days_left(true) > 0 && days_left(false) == 0);
     let names = labels::names(&View::from(store.select(i64::MIN, i64::MAX)), &[], &whole);
     assert!(names.contains("service_name") && !names.contains("pod"));
 }
@@ -341,7 +348,8 @@ fn deleted_series_are_gone_from_every_level_and_their_bytes_free() {
     let delete = |name: &str, value: &str| {
         let pair = (name.to_owned(), value.to_owned());
         let is_meant = |labels: &Vec<(String, String)>| labels.contains(&pair);
-        let deletion = Deletion { names: &[name.to_owned()], is_meant: &is_meant };
+        let deletion =
+            Deletion { names: &[name.to_owned()], is_meant: &is_meant, is_own: &|_| true };
         store.delete(&deletion).unwrap()
     };
     let deleted = delete("service_name", "service-1");

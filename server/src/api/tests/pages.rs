@@ -191,6 +191,24 @@ async fn what_is_deleted_is_gone_from_memory_and_disk() {
 }
 
 #[tokio::test]
+async fn an_app_with_a_suffix_in_its_name_is_deleted_alone() {
+    let server = server();
+    let answer = server.request("POST", "/ingest?name=my.cpu", "", "main 1").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let mut push = golden_push();
+    push.series[0].labels[1].value = "my.cpu".to_owned();
+    let answer = server.request("POST", PUSH, "application/proto", push.encode_to_vec()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    for left in [json!(["my"]), json!([])] {
+        let deleted = delete(&server, "/api/apps", r#"{"name":"my.cpu"}"#).await;
+        assert_eq!((deleted.status.as_u16(), &deleted.json()["series"]), (200, &1.into()));
+        let apps = server.get("/api/apps").await.json();
+        let names: Vec<&Value> = apps.as_array().unwrap().iter().map(|app| &app["name"]).collect();
+        assert_eq!(json!(names), left);
+    }
+}
+
+#[tokio::test]
 async fn a_query_is_exported_as_a_file() {
     let server = server();
     server.push_golden().await;

@@ -12,6 +12,8 @@ pub struct Deletion<'a> {
     /// Names of all labels that are looked at.
     pub names: &'a [String],
     pub is_meant: &'a dyn Fn(&LabelPairs) -> bool,
+    /// Whether a series is of whoever asks, by labels that it keeps for ever; what has none of them is left alone.
+    pub is_own: &'a dyn Fn(&LabelPairs) -> bool,
 }
 
 /// What became of it.
@@ -36,7 +38,7 @@ impl Keeper {
         let blocks = self.shared.blocks();
         let is_day = |block: &&Arc<Block>| matches!(block.period(), Period::Day(_));
         for block in blocks.iter().filter(is_day) {
-            let n_series = count(block, deletion)?;
+            let n_series = count(block, deletion.is_meant)?;
             if n_series > 0 {
                 deleted.series += n_series;
                 changed.push(block.period());
@@ -45,9 +47,12 @@ impl Keeper {
         }
         let by_dropped = deletion.names.iter().any(|name| DROPPED_LABELS.contains(&name.as_str()));
         for month in blocks.iter().filter(|block| !is_day(block)) {
+            if count(month, deletion.is_own)? == 0 {
+                continue;
+            }
             if by_dropped {
                 deleted.days_left += self.sum_up_again(month, &changed)?;
-            } else if count(month, deletion)? > 0 {
+            } else if count(month, deletion.is_meant)? > 0 {
                 self.run(&rewrite(month)?, Some(deletion.is_meant))?;
             }
         }
@@ -87,13 +92,13 @@ impl Keeper {
     }
 }
 
-fn count(block: &Block, deletion: &Deletion<'_>) -> Result<usize, block::Error> {
+fn count(block: &Block, is_counted: &dyn Fn(&LabelPairs) -> bool) -> Result<usize, block::Error> {
     let contents = block.contents()?;
     let labels = |series| -> LabelPairs {
         let labels = contents.labels(series);
         labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     };
-    Ok((0..contents.n_series()).filter(|series| (deletion.is_meant)(&labels(*series))).count())
+    Ok((0..contents.n_series()).filter(|series| is_counted(&labels(*series))).count())
 }
 
 /// The same block again.
