@@ -132,8 +132,13 @@ impl From<shelf::Error> for Error {
             shelf::Error::NoUpload(_) => Code::NotFound,
             shelf::Error::Changed => Code::AlreadyExists,
             shelf::Error::TooLong { .. } | shelf::Error::NoName => Code::InvalidArgument,
-            shelf::Error::TooMany { .. } => Code::ResourceExhausted,
-            shelf::Error::Io { .. } | shelf::Error::Unreadable { .. } => Code::Internal,
+            shelf::Error::TooMany { .. } | shelf::Error::Full { .. } => Code::ResourceExhausted,
+            shelf::Error::Io { .. } | shelf::Error::Unreadable { .. } => {
+                // Where the server keeps its files is nothing to tell to everybody.
+                tracing::error!(%error, "a file of the server cannot be used");
+                let message = "the server cannot read or write a file; look at its log";
+                return Error::new(Code::Internal, message);
+            }
         };
         Error::new(code, error.to_string())
     }

@@ -3,11 +3,17 @@
 pub mod settings;
 pub mod uploads;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use url::form_urlencoded::byte_serialize;
+
+/// File systems take 255.
+const MAX_FOLDER_BYTES: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +27,8 @@ pub enum Error {
     TooLong { what: &'static str, limit: usize },
     #[error("there are {limit} settings, and no more are kept; delete one first")]
     TooMany { limit: usize },
+    #[error("the settings of {whose} have {limit} bytes, and no more are kept; delete one first")]
+    Full { whose: &'static str, limit: usize },
     #[error("a setting has no name")]
     NoName,
     #[error("there is no profile with id '{0}'")]
@@ -36,6 +44,15 @@ impl Error {
 /// The name of a file or folder for what somebody else has named: no `/`, not hidden, never `.` or `..`.
 fn file_name(text: &str) -> String {
     format!("_{}", byte_serialize(text.as_bytes()).collect::<String>())
+}
+
+/// For what is longer than file systems take as a name, a hash: `~` is in no other name.
+fn folder_name(text: &str) -> String {
+    let name = file_name(text);
+    if name.len() <= MAX_FOLDER_BYTES {
+        return name;
+    }
+    format!("_~{}", URL_SAFE_NO_PAD.encode(Sha256::digest(text)))
 }
 
 /// The file has either what it had before or all of this, whenever the machine stops. Nobody else can read it.

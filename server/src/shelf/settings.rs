@@ -10,6 +10,9 @@ const MAX_NAME_BYTES: usize = 256;
 const MAX_VALUE_BYTES: usize = 1 << 20;
 /// Of one tenant.
 const MAX_SETTINGS: usize = 200;
+/// Of names and values: of one tenant and of all, which are in memory and are written anew with each change.
+const MAX_TENANT_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Value {
@@ -56,6 +59,7 @@ impl Settings {
             return Err(Error::NoName);
         }
         let mut all = self.all();
+        check_room(&all, tenant, name, &value)?;
         let mut changed = all.clone();
         let of_tenant = changed.entry(tenant.to_owned()).or_default();
         match of_tenant.get(name) {
@@ -84,4 +88,25 @@ impl Settings {
         let json = serde_json::to_vec(all).expect("maps of texts are JSON");
         shelf::replace(&self.path, &json).map_err(|err| Error::io("write", &self.path, err))
     }
+}
+
+/// A value that takes less room than the one before is always taken.
+pub(super) fn check_room(
+    all: &ByTenant,
+    tenant: &str,
+    name: &str,
+    value: &Value,
+) -> Result<(), Error> {
+    let of_tenant = |known: &BTreeMap<String, Value>| -> usize {
+        known.iter().map(|(name, value)| name.len() + value.value.len()).sum()
+    };
+    let known = all.get(tenant);
+    let before = known.and_then(|known| known.get(name));
+    let before_bytes = before.map_or(0, |before| name.len() + before.value.len());
+    let more = (name.len() + value.value.len()).saturating_sub(before_bytes);
+    let check = |whose, have: usize, limit| {
+        if more > 0 && have + more > limit { Err(Error::Full { whose, limit }) } else { Ok(()) }
+    };
+    check("this tenant", known.map_or(0, of_tenant), MAX_TENANT_BYTES)?;
+    check("all tenants", all.values().map(of_tenant).sum(), MAX_BYTES)
 }

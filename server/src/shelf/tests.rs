@@ -33,6 +33,43 @@ fn settings_are_there_after_a_restart() {
 }
 
 #[test]
+fn settings_have_room_for_so_much() {
+    use super::settings::check_room;
+    use std::collections::BTreeMap;
+    let mib = |n: usize| value(&"x".repeat(n << 20), 1);
+    let of_one = |n: usize| (0..n).map(|n| (n.to_string(), mib(1))).collect::<BTreeMap<_, _>>();
+    let mut all = BTreeMap::from([("a".to_owned(), of_one(4))]);
+    let full = |result| matches!(result, Err(Error::Full { .. }));
+    assert!(full(check_room(&all, "a", "more", &value("x", 1))));
+    assert!(full(check_room(&all, "a", "3", &value(&"x".repeat((1 << 20) + 1), 1))));
+    check_room(&all, "a", "3", &mib(1)).unwrap();
+    check_room(&all, "a", "3", &value("", 1)).unwrap();
+    check_room(&all, "b", "more", &mib(1)).unwrap();
+    all.extend((1..16).map(|n| (n.to_string(), of_one(4))));
+    assert!(full(check_room(&all, "b", "more", &value("x", 1))));
+    // And it is asked.
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings::open(directory.path()).unwrap();
+    for number in 0..3 {
+        settings.set("a", &number.to_string(), mib(1)).unwrap();
+    }
+    assert!(full(settings.set("a", "more", mib(1))));
+}
+
+#[test]
+fn tenants_with_long_names_have_folders_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let uploads = Uploads::new(directory.path());
+    let (one, other) = ("'".repeat(150), format!("{}(", "'".repeat(149)));
+    let upload = uploads.add(&one, "x", b"x", 1).unwrap();
+    assert_eq!(uploads.get(&one, &upload.id).unwrap().1, b"x");
+    assert!(uploads.list(&other).unwrap().is_empty());
+    let name = folder_name(&one);
+    assert!(name.len() < 200 && name != folder_name(&name) && name != file_name(&name[1..]));
+    assert_eq!(folder_name("team-a"), "_team-a");
+}
+
+#[test]
 fn uploads_are_listed_newest_first_and_stay_in_their_folder() {
     let directory = tempfile::tempdir().unwrap();
     let uploads = Uploads::new(directory.path());

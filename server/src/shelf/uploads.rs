@@ -66,7 +66,7 @@ impl Uploads {
     }
 
     fn folder(&self, tenant: &str) -> PathBuf {
-        self.directory.join(shelf::file_name(tenant))
+        self.directory.join(shelf::folder_name(tenant))
     }
 
     pub fn add(
