@@ -1,18 +1,20 @@
-//! Failed attempts to log in, by the name that was tried: more and more time must pass between them.
+//! Failed attempts to log in, by where they come from and the name that was tried: more and more time must pass between them.
+//! Whoever guesses a user's password does not keep that user out elsewhere.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 /// So many in a row cost nothing.
 const FREE: u32 = 5;
 const MAX_WAIT_MS: i64 = 60_000;
-/// Names that are remembered; whoever tries more of them makes all of them forgotten, and each is still slow to try.
-const MAX_NAMES: usize = 10_000;
+/// What is remembered; whoever tries more makes all of it forgotten, and each is still slow to try.
+const MAX_KEYS: usize = 10_000;
 const MAX_NAME_CHARS: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Attempts {
-    by_name: Mutex<HashMap<String, Failed>>,
+    by_key: Mutex<HashMap<Key, Failed>>,
 }
 
 #[derive(Clone, Copy)]
@@ -29,29 +31,46 @@ impl Failed {
     }
 }
 
-fn key(name: &str) -> String {
-    name.chars().take(MAX_NAME_CHARS).collect()
+type Key = (Option<IpAddr>, String);
+
+fn key(address: Option<IpAddr>, name: &str) -> Key {
+    (address.map(network), name.chars().take(MAX_NAME_CHARS).collect())
+}
+
+/// Whoever has one address of IPv6 has the other ones of its network too.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        IpAddr::V4(address) => address.into(),
+    }
 }
 
 impl Attempts {
     /// How long to wait before the next attempt, if at all.
-    pub(super) fn wait_seconds(&self, name: &str, now_ms: i64) -> Option<i64> {
-        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        let left_ms = by_name.get(&key(name))?.until_ms().saturating_sub(now_ms);
+    pub(super) fn wait_seconds(
+        &self,
+        address: Option<IpAddr>,
+        name: &str,
+        now_ms: i64,
+    ) -> Option<i64> {
+        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_ms = by_key.get(&key(address, name))?.until_ms().saturating_sub(now_ms);
         (left_ms > 0).then(|| left_ms.saturating_add(999) / 1_000)
     }
 
-    pub(super) fn failed(&self, name: &str, now_ms: i64) {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_name.len() >= MAX_NAMES {
-            by_name.clear();
+    pub(super) fn failed(&self, address: Option<IpAddr>, name: &str, now_ms: i64) {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_key.len() >= MAX_KEYS {
+            by_key.clear();
         }
-        let failed = by_name.entry(key(name)).or_insert(Failed { count: 0, last_ms: 0 });
+        let failed = by_key.entry(key(address, name)).or_insert(Failed { count: 0, last_ms: 0 });
         failed.count = failed.count.saturating_add(1).min(FREE + 16);
         failed.last_ms = now_ms;
     }
 
-    pub(super) fn succeeded(&self, name: &str) {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(name));
+    pub(super) fn succeeded(&self, address: Option<IpAddr>, name: &str) {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(address, name));
     }
 }

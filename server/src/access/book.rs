@@ -2,7 +2,8 @@
 
 use crate::access::secret::{self, PasswordHash};
 use crate::access::{
-    Error, First, Identity, MAX_ENTRIES, MAX_SESSIONS, NewKey, NewUser, Role, SESSION_MS,
+    Error, First, Identity, MAX_ENTRIES, MAX_SESSIONS, MAX_USER_SESSIONS, NewKey, NewUser, Role,
+    SESSION_MS,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,12 +73,14 @@ impl Book {
     }
 
     /// Makes the first user where there is no administrator, and gives a password of the settings to one who has that which
-    /// everybody knows. False where nothing is to be done.
+    /// everybody knows, whose sessions end. False where nothing is to be done.
     pub(super) fn ensure_first(&mut self, first: &First, now_ms: i64) -> bool {
         let initial = self.users.iter_mut().find(|user| user.has_initial_password);
         if let Some(user) = initial.filter(|_| !first.is_default) {
             user.password = secret::hash_password(&first.password.0);
             user.has_initial_password = false;
+            let id = user.id;
+            self.sessions.retain(|session| session.user != id);
             return true;
         }
         let needs_first = !self.users.iter().any(|user| user.role == Role::Admin);
@@ -152,8 +155,15 @@ impl Book {
         Ok((key, secret))
     }
 
+    /// Where there are too many, the oldest goes: of the user, else of all.
     pub(super) fn add_session(&mut self, hash: String, user: u64, now_ms: i64) {
         self.sessions.retain(|session| session.expires_ms > now_ms);
+        let is_own = |session: &Session| session.user == user;
+        let n_own = self.sessions.iter().filter(|session| is_own(session)).count();
+        let oldest = self.sessions.iter().position(is_own);
+        if let Some(oldest) = oldest.filter(|_| n_own >= MAX_USER_SESSIONS) {
+            self.sessions.remove(oldest);
+        }
         if self.sessions.len() >= MAX_SESSIONS {
             self.sessions.remove(0);
         }

@@ -6,6 +6,7 @@
 mod secret;
 mod book;
 mod attempts;
+mod sessions;
 
 use crate::access::attempts::Attempts;
 use crate::access::book::Book;
@@ -16,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use crate::access::book::{Key, User};
 pub use crate::access::secret::Secret;
+pub use crate::access::sessions::Origin;
 
 const DAY_MS: i64 = 86_400_000;
 pub const SESSION_MS: i64 = 7 * DAY_MS;
@@ -25,6 +27,10 @@ const MAX_PASSWORD_BYTES: usize = 1_024;
 const MIN_PASSWORD_CHARS: usize = 8;
 const MAX_ENTRIES: usize = 10_000;
 const MAX_SESSIONS: usize = 1_000;
+/// Of one user, who takes no other's place.
+const MAX_USER_SESSIONS: usize = 20;
+/// The longest that mail takes.
+const MAX_EMAIL_BYTES: usize = 254;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -95,6 +101,10 @@ pub enum Error {
     Role(String),
     #[error("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters")]
     Name,
+    #[error("an e-mail address has at most {MAX_EMAIL_BYTES} bytes")]
+    Email,
+    #[error("a key lives for a number of seconds that is not negative; 0 or none is for ever")]
+    Lifetime,
     #[error(
         "a password has {MIN_PASSWORD_CHARS} characters or more, and at most {MAX_PASSWORD_BYTES} bytes"
     )]
@@ -139,6 +149,8 @@ pub struct NewKey<'a> {
 pub struct Access {
     path: PathBuf,
     book: Mutex<Book>,
+    /// Held by whoever changes the book, also while the disk takes it: whoever reads the book does not wait for the disk.
+    changing: Mutex<()>,
     attempts: Attempts,
 }
 
@@ -154,7 +166,15 @@ impl Access {
             })?,
         };
         let is_changed = first.is_some_and(|first| book.ensure_first(first, now_ms));
-        let access = Access { path, book: Mutex::new(book), attempts: Attempts::default() };
+        if first.is_some() {
+            warn_of_initial(&book);
+        }
+        let access = Access {
+            path,
+            book: Mutex::new(book),
+            changing: Mutex::new(()),
+            attempts: Attempts::default(),
+        };
         if is_changed {
             access.write(&access.book())?;
         }
@@ -165,6 +185,10 @@ impl Access {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self, book: &Book) -> Result<(), Error> {
         let json = serde_json::to_vec_pretty(book).expect("names and numbers are JSON");
         let failed = |source| shelf::Error::Io { action: "write", path: self.path.clone(), source };
@@ -173,67 +197,15 @@ impl Access {
 
     /// Changes what is known: on disk first.
     fn change<T>(&self, change: impl FnOnce(&mut Book) -> Result<T, Error>) -> Result<T, Error> {
-        let mut book = self.book();
-        let mut changed = book.clone();
+        let _changing = self.changing();
+        let mut changed = self.book().clone();
         let result = change(&mut changed)?;
         if !changed.users.iter().any(User::is_admin) {
             return Err(Error::LastAdmin);
         }
         self.write(&changed)?;
-        *book = changed;
+        *self.book() = changed;
         Ok(result)
-    }
-
-    /// A session's token for a name and password. Takes time and memory: for few at once, and not for async tasks.
-    pub fn log_in(
-        &self,
-        name: &str,
-        password: &str,
-        is_local: bool,
-        now_ms: i64,
-    ) -> Result<(String, Identity), Error> {
-        if let Some(seconds) = self.attempts.wait_seconds(name, now_ms) {
-            return Err(Error::TooManyAttempts { seconds });
-        }
-        let user = self.book().users.iter().find(|user| user.name == name).cloned();
-        let hash = user.as_ref().map(|user| &user.password);
-        // As long for a user who is not there.
-        let is_right = secret::verify(password, hash) && password.len() <= MAX_PASSWORD_BYTES;
-        let Some(user) = user.filter(|user| is_right && !user.is_disabled) else {
-            self.attempts.failed(name, now_ms);
-            return Err(Error::Wrong);
-        };
-        if user.has_initial_password && !is_local {
-            return Err(Error::InitialElsewhere { name: user.name });
-        }
-        self.attempts.succeeded(name);
-        let token = secret::random_token();
-        let identity = user.identity();
-        self.change(|book| {
-            book.add_session(secret::hash(token.as_bytes()), user.id, now_ms);
-            Ok(())
-        })?;
-        Ok((token, identity))
-    }
-
-    pub fn log_out(&self, token: &str) -> Result<(), Error> {
-        let hash = secret::hash(token.as_bytes());
-        if !self.book().sessions.iter().any(|session| session.hash == hash) {
-            return Ok(());
-        }
-        self.change(|book| {
-            book.sessions.retain(|session| session.hash != hash);
-            Ok(())
-        })
-    }
-
-    /// Whose session it is.
-    pub fn of_session(&self, token: &str, now_ms: i64) -> Option<Identity> {
-        let hash = secret::hash(token.as_bytes());
-        let book = self.book();
-        let found = book.sessions.iter().find(|session| secret::is_equal(&session.hash, &hash))?;
-        let user = book.users.iter().find(|user| user.id == found.user)?;
-        (found.expires_ms > now_ms && !user.is_disabled).then(|| user.identity())
     }
 
     /// Whose key it is.
@@ -259,6 +231,9 @@ impl Access {
     /// The key itself is told once.
     pub fn add_key(&self, new: &NewKey<'_>, now_ms: i64) -> Result<(Key, String), Error> {
         check_name(new.name)?;
+        if new.ttl_seconds.is_some_and(|seconds| seconds < 0) {
+            return Err(Error::Lifetime);
+        }
         self.change(|book| book.add_key(new, now_ms))
     }
 
@@ -278,6 +253,7 @@ impl Access {
     /// Hashes the password: takes time.
     pub fn add_user(&self, new: &NewUser<'_>, now_ms: i64) -> Result<User, Error> {
         check_name(new.name)?;
+        check_email(new.email)?;
         check_password(new.password)?;
         let password = secret::hash_password(new.password);
         self.change(|book| book.add_user(new, password, now_ms))
@@ -299,6 +275,7 @@ impl Access {
             change(user);
             let user = user.clone();
             check_name(&user.name)?;
+            check_email(&user.email)?;
             if book.users.iter().filter(|other| other.name == user.name).count() > 1 {
                 return Err(Error::NameTaken(user.name));
             }
@@ -326,10 +303,23 @@ impl Access {
     }
 }
 
+fn warn_of_initial(book: &Book) {
+    if let Some(user) = book.users.iter().find(|user| user.has_initial_password) {
+        tracing::warn!(
+            name = user.name.escape_debug().to_string(),
+            "an administrator has the password that everybody knows, for logins from this machine; log in and change it, or set auth.admin_password"
+        );
+    }
+}
+
 fn check_name(name: &str) -> Result<(), Error> {
     let is_right =
         (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
     if is_right { Ok(()) } else { Err(Error::Name) }
+}
+
+fn check_email(email: &str) -> Result<(), Error> {
+    if email.len() <= MAX_EMAIL_BYTES { Ok(()) } else { Err(Error::Email) }
 }
 
 fn check_password(password: &str) -> Result<(), Error> {

@@ -68,8 +68,10 @@ pub struct Api {
     /// Decoding and queries take the CPU: as many at once as there are CPUs, each, and one more.
     decoders: Arc<Semaphore>,
     queries: Arc<Semaphore>,
-    /// Hashes of passwords take much memory.
+    /// Hashes of passwords take much memory, and the CPU.
     logins: Arc<Semaphore>,
+    /// What else there is to do with users and keys, which does not wait for those.
+    changes: Arc<Semaphore>,
 }
 
 /// What the API stands in front of.
@@ -107,7 +109,8 @@ impl Api {
             bodies,
             decoders,
             queries,
-            logins: Arc::new(Semaphore::new(2)),
+            logins: Arc::new(Semaphore::new(n_cpus.div_ceil(2))),
+            changes: Arc::new(Semaphore::new(4)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::api::error::{Code, Error};
 use crate::api::scope::Scope;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 /// A query: no tenant takes all the slots, however much it asks.
@@ -31,6 +31,14 @@ pub(super) async fn on_thread<T: Send + 'static>(
     let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
         return Err(Error::new(Code::Unavailable, "the server is stopping"));
     };
+    with_slot(scope, slot, work).await
+}
+
+pub(super) async fn with_slot<T: Send + 'static>(
+    scope: &Scope,
+    slot: OwnedSemaphorePermit,
+    work: impl FnOnce(&Scope) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let scope = scope.clone();
     let working = spawn_blocking(move || {
         let result = work(&scope);

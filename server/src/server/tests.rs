@@ -382,6 +382,9 @@ fn the_usual_password_is_good_on_this_machine() {
     };
     let proxied = log_in("x-forwarded-for: 203.0.113.9\r\n");
     assert!(proxied.starts_with("HTTP/1.1 403") && proxied.contains("from this machine only"));
+    for said in ["via: 1.1 x", "x-forwarded-host: x", "x-forwarded-proto: https", "cdn-loop: x"] {
+        assert!(log_in(&format!("{said}\r\n")).starts_with("HTTP/1.1 403"), "{said}");
+    }
     let logged = log_in("");
     assert!(logged.starts_with("HTTP/1.1 303") && logged.contains("location: /settings/password"));
     let cookie = logged.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();

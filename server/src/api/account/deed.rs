@@ -4,6 +4,7 @@ use crate::access::Deed;
 use crate::api::otlp;
 use axum::http::Method;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is said of a path by itself")]
 pub(super) struct Needs {
     /// None where anybody may.
     pub deed: Option<Deed>,
@@ -13,6 +14,8 @@ pub(super) struct Needs {
     pub is_own: bool,
     /// Whether it is about users and keys, which are guarded also where profiles are not.
     pub is_account: bool,
+    /// Whether it tells of all tenants: then, where there are some, it is for administrators.
+    pub is_of_all: bool,
 }
 
 const PUSHES: [&str; 5] = [
@@ -54,11 +57,18 @@ const OF_TENANT: [&str; 12] = [
 ];
 /// Pages and calls about users and keys: those of all are for administrators, also to look at.
 const MANAGED: [&str; 4] = ["/api/keys", "/api/users", "/settings/keys", "/settings/users"];
+const METRICS: &str = "/metrics";
 const OWN: [&str; 3] = ["/api/user", "/api/user/password", "/settings/password"];
 
 pub(super) fn needs(method: &Method, path: &str) -> Needs {
     let has_tenant = is_call(path) || OF_TENANT.contains(&path);
-    let need = |deed| Needs { deed, has_tenant, is_own: false, is_account: false };
+    let need = |deed| Needs {
+        deed,
+        has_tenant,
+        is_own: false,
+        is_account: false,
+        is_of_all: path == METRICS,
+    };
     if PUBLIC.contains(&path) {
         return need(None);
     }

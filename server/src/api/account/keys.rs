@@ -2,7 +2,7 @@
 
 use crate::access::{Key, NewKey, Role};
 use crate::api::account::login::MAX_BODY_BYTES;
-use crate::api::account::{asking, is_tenant, respond, rfc3339, slowly};
+use crate::api::account::{asking, is_tenant, quickly, respond, rfc3339};
 use crate::api::error::Error;
 use crate::api::{Api, body};
 use axum::Json;
@@ -42,13 +42,13 @@ pub(in crate::api) async fn create(State(api): State<Arc<Api>>, request: Request
     let result = async {
         let own_tenant = asking(&request)?.tenant;
         let (parts, body) = request.into_parts();
-        let body = body::read(&api, &parts.headers, body).await?;
+        let body = body::read_within(&api, &parts.headers, body, MAX_BODY_BYTES).await?;
         let new: New = serde_json::from_slice(&body.plain(MAX_BODY_BYTES)?).map_err(|err| {
             Error::invalid(format!("the body is not {{\"name\", \"role\"}}: {err}"))
         })?;
         let tenant = new.tenant.clone().unwrap_or(own_tenant);
         let (key, secret) =
-            slowly(&api, move |api| add(api, &new.name, &new.role, &tenant, new.ttl_seconds))
+            quickly(&api, move |api| add(api, &new.name, &new.role, &tenant, new.ttl_seconds))
                 .await?;
         let mut answer = shown(&key);
         answer["key"] = secret.into();
@@ -74,7 +74,7 @@ pub(super) fn add(
 }
 
 pub(in crate::api) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<u64>) -> Response {
-    let result = slowly(&api, move |api| {
+    let result = quickly(&api, move |api| {
         api.access.delete_key(id)?;
         tracing::info!(id, "a key is deleted");
         Ok(StatusCode::NO_CONTENT.into_response())

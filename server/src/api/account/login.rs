@@ -1,7 +1,9 @@
 //! `/login` and `/logout`: a form of a page, or JSON as of the first servers, in; the cookie of a session out.
 
-use crate::access::{self, SESSION_MS};
-use crate::api::account::{COOKIE, cookie, is_from_elsewhere, is_local, pages, slowly};
+use crate::access::{self, Origin, SESSION_MS};
+use crate::api::account::{
+    COOKIE, Peer, cookie, is_from_elsewhere, is_local, pages, quickly, slowly,
+};
 use crate::api::error::{Code, Error};
 use crate::api::{Api, body, connect};
 use axum::extract::{Request, State};
@@ -32,7 +34,8 @@ pub(in crate::api) async fn log_in(State(api): State<Arc<Api>>, request: Request
         let message = "a page of another site must not log you in";
         return connect::fail(&api, &Error::new(Code::PermissionDenied, message));
     }
-    let is_local = is_local(&request);
+    let peer = request.extensions().get::<Peer>();
+    let origin = Origin { address: peer.map(|peer| peer.0.ip()), is_local: is_local(&request) };
     let mut is_form = false;
     let result = async {
         let (parts, body) = request.into_parts();
@@ -41,13 +44,15 @@ pub(in crate::api) async fn log_in(State(api): State<Arc<Api>>, request: Request
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
         is_form = !is_json;
-        let body = body::read(&api, &parts.headers, body).await?;
+        let body = body::read_within(&api, &parts.headers, body, MAX_BODY_BYTES).await?;
         let credentials = credentials(&body.plain(MAX_BODY_BYTES)?, is_form)?;
+        // What waits for its turn keeps no share of the memory for bodies.
+        drop(body);
         let Credentials { name, password } = credentials;
         let who = name.clone();
         let logged = slowly(&api, move |api| {
             let now_ms = (api.clock)() / 1_000_000;
-            Ok(api.access.log_in(&name, &password, is_local, now_ms)?)
+            Ok(api.access.log_in(&name, &password, origin, now_ms)?)
         });
         logged.await.inspect_err(|error| {
             tracing::warn!(name = who.escape_debug().to_string(), error = %error.message, "a login failed");
@@ -107,7 +112,7 @@ fn with_cookie(api: &Api, mut response: Response, token: &str, seconds: i64) -> 
 
 pub(in crate::api) async fn log_out(State(api): State<Arc<Api>>, request: Request) -> Response {
     let token = cookie(request.headers()).map(str::to_owned);
-    let result = slowly(&api, move |api| {
+    let result = quickly(&api, move |api| {
         if let Some(token) = token {
             api.access.log_out(&token)?;
         }
@@ -121,17 +126,19 @@ pub(in crate::api) async fn log_out(State(api): State<Arc<Api>>, request: Reques
 
 impl From<access::Error> for Error {
     fn from(error: access::Error) -> Error {
-        let code = match &error {
+        let code = match error {
+            access::Error::Shelf(error) => return error.into(),
             access::Error::Wrong => Code::Unauthenticated,
             access::Error::InitialElsewhere { .. } => Code::PermissionDenied,
             access::Error::TooManyAttempts { .. } | access::Error::Full => Code::ResourceExhausted,
-            access::Error::Role(_) | access::Error::Name | access::Error::Password => {
-                Code::InvalidArgument
-            }
+            access::Error::Role(_)
+            | access::Error::Name
+            | access::Error::Email
+            | access::Error::Lifetime
+            | access::Error::Password => Code::InvalidArgument,
             access::Error::NameTaken(_) => Code::AlreadyExists,
             access::Error::Unknown { .. } => Code::NotFound,
             access::Error::LastAdmin => Code::FailedPrecondition,
-            access::Error::Shelf(_) => Code::Internal,
         };
         Error::new(code, error.to_string())
     }

@@ -12,6 +12,7 @@ use crate::api::connect::Call;
 use crate::api::error::{Code, Error};
 use crate::api::metrics::Failed;
 use crate::api::scope::{Scope, Tenant};
+use crate::api::work::with_slot;
 use crate::api::{Api, connect};
 use crate::ingest::labels::ANONYMOUS;
 use axum::extract::{Request, State};
@@ -22,9 +23,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 const TENANT_HEADER: &str = "x-scope-orgid";
 const MAX_TENANT_BYTES: usize = 150;
+/// Any of them says that the connection is a proxy's.
+const PROXY_HEADERS: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cdn-loop",
+];
+/// Whoever comes while others are at work waits so long.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// The name of the cookie is that of the first servers, whose clients look for it.
 pub(super) const COOKIE: &str = "pyroscopeJWT";
 
@@ -66,12 +82,17 @@ pub async fn check(State(api): State<Arc<Api>>, mut request: Request, next: Next
 /// Who asks, where that counts, and for which tenant.
 fn admit(api: &Api, request: &Request, needs: &Needs) -> Result<(Option<Identity>, Tenant), Error> {
     let config = api.account;
-    let Some(deed) = needs.deed else { return Ok((None, Tenant(ANONYMOUS.into()))) };
+    let Some(mut deed) = needs.deed else { return Ok((None, Tenant(ANONYMOUS.into()))) };
+    if config.multitenancy && needs.is_of_all {
+        deed = Deed::Manage;
+    }
     let has_accounts = config.login || config.ingestion;
     let is_guarded = match deed {
         Deed::Push => config.ingestion,
         Deed::Read | Deed::Manage => config.login || (has_accounts && needs.is_account),
     };
+    // Where there are credentials that say the tenant, nobody just names one.
+    let is_guarded = is_guarded || (has_accounts && config.multitenancy && needs.has_tenant);
     let caller = if has_accounts { caller(api, request) } else { None };
     if is_guarded {
         let Some(caller) = &caller else {
@@ -83,7 +104,9 @@ fn admit(api: &Api, request: &Request, needs: &Needs) -> Result<(Option<Identity
             let message = "a page of another site must not do this with your session";
             return Err(Error::new(Code::PermissionDenied, message));
         }
-        if !caller.identity.role.may(deed) && !needs.is_own {
+        // A key has nothing of its own.
+        let is_own = needs.is_own && caller.identity.user.is_some();
+        if !caller.identity.role.may(deed) && !is_own {
             let Identity { name, role, .. } = &caller.identity;
             let message = format!("'{name}' has the role {}, which may not do this", role.as_str());
             return Err(Error::new(Code::PermissionDenied, message));
@@ -129,9 +152,7 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 /// A proxy on this machine makes connections from everywhere local ones; it says so.
 pub(super) fn is_local(request: &Request) -> bool {
-    let is_forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"]
-        .iter()
-        .any(|name| request.headers().contains_key(*name));
+    let is_forwarded = PROXY_HEADERS.iter().any(|name| request.headers().contains_key(*name));
     let peer = request.extensions().get::<Peer>();
     !is_forwarded && peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback())
 }
@@ -215,13 +236,34 @@ pub(super) fn asking(request: &Request) -> Result<Identity, Error> {
     identity.ok_or_else(|| Error::new(Code::Unauthenticated, "log in first"))
 }
 
-/// Work with passwords takes memory and time: few at once.
+/// Work with passwords takes memory and time: few at once, and whoever waits too long comes again.
 pub(super) async fn slowly<T: Send + 'static>(
     api: &Arc<Api>,
     work: impl FnOnce(&Api) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    in_turn(api, &api.logins, "too many logins at once; try again later", work).await
+}
+
+/// Work that hashes no password.
+pub(super) async fn quickly<T: Send + 'static>(
+    api: &Arc<Api>,
+    work: impl FnOnce(&Api) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let message = "too many changes of users, keys and sessions at once; try again later";
+    in_turn(api, &api.changes, message, work).await
+}
+
+async fn in_turn<T: Send + 'static>(
+    api: &Arc<Api>,
+    slots: &Arc<Semaphore>,
+    too_many: &'static str,
+    work: impl FnOnce(&Api) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let Ok(Ok(slot)) = timeout(MAX_WAIT, Arc::clone(slots).acquire_owned()).await else {
+        return Err(Error::new(Code::Unavailable, too_many));
+    };
     let scope = Scope::of(Arc::clone(api), &axum::http::Extensions::new());
-    crate::api::work::on_thread(&scope, &api.logins, move |scope| work(scope.api())).await
+    with_slot(&scope, slot, move |scope| work(scope.api())).await
 }
 
 pub(super) fn respond(api: &Api, result: Result<Response, Error>) -> Response {

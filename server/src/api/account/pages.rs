@@ -2,7 +2,7 @@
 
 use crate::access::Identity;
 use crate::api::account::login::MAX_BODY_BYTES;
-use crate::api::account::{asking, keys, rfc3339, slowly, users};
+use crate::api::account::{asking, keys, quickly, rfc3339, slowly, users};
 use crate::api::error::{Code, Error};
 use crate::api::{Api, body};
 use axum::extract::{Request, State};
@@ -121,7 +121,7 @@ type Form = HashMap<String, String>;
 
 async fn form(api: &Arc<Api>, request: Request) -> Result<Form, Error> {
     let (parts, body) = request.into_parts();
-    let body = body::read(api, &parts.headers, body).await?;
+    let body = body::read_within(api, &parts.headers, body, MAX_BODY_BYTES).await?;
     let plain = body.plain(MAX_BODY_BYTES)?;
     let pairs = form_urlencoded::parse(&plain);
     Ok(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
@@ -200,13 +200,12 @@ pub(in crate::api) async fn post_keys(State(api): State<Arc<Api>>, request: Requ
     };
     let result = async {
         let form = form(&api, request).await?;
-        slowly(&api, move |api| {
+        quickly(&api, move |api| {
             if form.contains_key("delete") {
                 api.access.delete_key(id_of(&form, "delete")?)?;
                 return Ok(None);
             }
-            let days: Option<i64> = field(&form, "days").parse().ok();
-            let ttl_seconds = days.map(|days| days.saturating_mul(86_400));
+            let ttl_seconds = lifetime(field(&form, "days"))?;
             let (name, role) = (field(&form, "name"), field(&form, "role"));
             Ok(Some(keys::add(api, name, role, field(&form, "tenant"), ttl_seconds)?))
         })
@@ -224,6 +223,18 @@ pub(in crate::api) async fn post_keys(State(api): State<Arc<Api>>, request: Requ
         }
         Err(error) => keys(&api, &identity, error.status, &problem(Some(&error.message))),
     }
+}
+
+/// In seconds; of days, of which there may be none.
+fn lifetime(days: &str) -> Result<Option<i64>, Error> {
+    if days.trim().is_empty() {
+        return Ok(None);
+    }
+    let days = days.trim().parse().ok().filter(|days: &i64| *days > 0);
+    let days = days.ok_or_else(|| {
+        Error::invalid("a key lives for a whole number of days, 1 or more; leave it empty for ever")
+    })?;
+    Ok(Some(days.saturating_mul(86_400)))
 }
 
 pub(in crate::api) async fn users_page(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -274,7 +285,10 @@ pub(in crate::api) async fn post_users(State(api): State<Arc<Api>>, request: Req
     };
     let result = async {
         let form = form(&api, request).await?;
-        slowly(&api, move |api| change_users(api, &form)).await
+        if is_of_known(&form) {
+            return quickly(&api, move |api| change_user(api, &form)).await;
+        }
+        slowly(&api, move |api| add_user(api, &form)).await
     };
     match result.await {
         Ok(()) => Redirect::to("/settings/users").into_response(),
@@ -282,17 +296,28 @@ pub(in crate::api) async fn post_users(State(api): State<Arc<Api>>, request: Req
     }
 }
 
-fn change_users(api: &Api, form: &Form) -> Result<(), Error> {
+const SWITCHES: [(&str, bool); 2] = [("disable", true), ("enable", false)];
+
+/// Whether it is about a user who is there, for whom nothing is hashed.
+fn is_of_known(form: &Form) -> bool {
+    form.contains_key("delete") || SWITCHES.iter().any(|(name, _)| form.contains_key(*name))
+}
+
+fn change_user(api: &Api, form: &Form) -> Result<(), Error> {
     if form.contains_key("delete") {
         return Ok(api.access.delete_user(id_of(form, "delete")?)?);
     }
-    for (name, is_disabled) in [("disable", true), ("enable", false)] {
+    for (name, is_disabled) in SWITCHES {
         if form.contains_key(name) {
             let id = id_of(form, name)?;
             api.access.change_user(id, |user| user.is_disabled = is_disabled)?;
             return Ok(());
         }
     }
+    Ok(())
+}
+
+fn add_user(api: &Api, form: &Form) -> Result<(), Error> {
     let get = |name| field(form, name);
     users::add(api, (get("name"), get("email")), get("password"), get("role"), get("tenant"))?;
     Ok(())

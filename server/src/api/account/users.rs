@@ -2,7 +2,7 @@
 
 use crate::access::{NewUser, Role, User};
 use crate::api::account::login::{MAX_BODY_BYTES, decoded};
-use crate::api::account::{asking, is_tenant, respond, rfc3339, slowly};
+use crate::api::account::{asking, is_tenant, quickly, respond, rfc3339, slowly};
 use crate::api::error::{Code, Error};
 use crate::api::{Api, body};
 use axum::Json;
@@ -67,7 +67,7 @@ fn shown(user: &User) -> Value {
 
 async fn read<T: DeserializeOwned>(api: &Arc<Api>, request: Request) -> Result<T, Error> {
     let (parts, body) = request.into_parts();
-    let body = body::read(api, &parts.headers, body).await?;
+    let body = body::read_within(api, &parts.headers, body, MAX_BODY_BYTES).await?;
     serde_json::from_slice(&body.plain(MAX_BODY_BYTES)?)
         .map_err(|err| Error::invalid(format!("cannot read the body: {err}")))
 }
@@ -135,12 +135,12 @@ async fn changed(api: &Arc<Api>, id: u64, changed: Changed) -> Result<Response, 
             user.email = email;
         }
     };
-    let user = slowly(api, move |api| Ok(api.access.change_user(id, change)?)).await?;
+    let user = quickly(api, move |api| Ok(api.access.change_user(id, change)?)).await?;
     Ok(Json(shown(&user)).into_response())
 }
 
 pub(in crate::api) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<u64>) -> Response {
-    let result = slowly(&api, move |api| {
+    let result = quickly(&api, move |api| {
         api.access.delete_user(id)?;
         tracing::info!(id, "a user is deleted");
         Ok(StatusCode::NO_CONTENT.into_response())

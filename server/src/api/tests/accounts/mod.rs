@@ -1,7 +1,9 @@
 //! Who may do what: login, sessions, keys and roles (rows S6, S10, S12 and S15 of the threats).
 
+mod bounds;
+
 use super::*;
-use crate::access::{NewKey, Role};
+use crate::access::{NewKey, Origin, Role};
 use axum::http::HeaderValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -248,7 +250,11 @@ async fn pages_work_without_a_script_and_show_text_as_text() {
     let changed = post("/settings/password", &format!("old={PASSWORD}&new=another+one")).await;
     assert_eq!(changed.status, StatusCode::SEE_OTHER);
     assert_eq!(post(QUERY, "{}").await.status, StatusCode::UNAUTHORIZED);
-    server.api.access.log_in("admin", "another one", false, NOW_MS).expect("it is the password");
+    server
+        .api
+        .access
+        .log_in("admin", "another one", Origin::default(), NOW_MS)
+        .expect("it is the password");
 }
 
 /// Row S10: the credential says the tenant, whatever the header says.
