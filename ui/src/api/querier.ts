@@ -64,7 +64,7 @@ export async function services(interval: Interval, filter: string, signal: Abort
   const list = new Map<string, Service>();
   for (const [name, known] of types) list.set(name, { name, types: [...known], rate: null, line: { times: [], values: [] } });
   for (const { name, spans } of named) {
-    const rate = averageOf(spans, all, windows.of(name));
+    const rate = averageOf(spans, all, windows.of(name), steps.stepS);
     list.set(name, { name, types: [...(types.get(name) ?? [CPU_TYPE])], rate, line: rates(spans, interval, steps.stepS, since) });
   }
   const sorted = [...list.values()].sort((a, b) => (b.rate ?? -1) - (a.rate ?? -1) || a.name.localeCompare(b.name));

@@ -110,10 +110,10 @@ export function secondsCovered(spans: readonly Span[]): number {
   return spans.length === 0 ? 0 : (lastMs(spans) - firstMs(spans)) / 1e3;
 }
 
-/** The average of one service among all: windows cut off at either end are not idleness, what is longer is. */
-export function averageOf(own: readonly Span[], all: readonly Span[], windowS: number): number {
+/** The average of one service among all: windows cut off at either end are not idleness, what is longer is. Others' ends are known to a step. */
+export function averageOf(own: readonly Span[], all: readonly Span[], windowS: number, stepS: number): number {
   if (own.length === 0) return 0;
-  const near = (mine: number, theirs: number) => (Math.abs(mine - theirs) < windowS * 1e3 ? mine : theirs);
+  const near = (mine: number, theirs: number) => (Math.abs(mine - theirs) < (windowS + stepS) * 1e3 ? mine : theirs);
   const length = near(lastMs(own), lastMs(all)) - near(firstMs(own), firstMs(all));
   return length > 0 ? (sumOf(own) * 1e3) / length : 0;
 }

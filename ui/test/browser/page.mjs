@@ -46,9 +46,18 @@ export async function clickFrame(page, frame) {
   await page.mouse.click(x, y);
 }
 
+/** Where an element is; it may come later, and be drawn anew meanwhile. */
+async function boxOf(locator) {
+  for (;;) {
+    await locator.waitFor({ timeout: 5000 });
+    const box = await locator.boundingBox();
+    if (box) return box;
+  }
+}
+
 /** Drags over a part of the timeline, given in shares of its width. */
 export async function dragTimeline(page, from, until) {
-  const box = await page.locator(".plot .u-over").boundingBox();
+  const box = await boxOf(page.locator(".plot .u-over"));
   const y = box.y + box.height / 2;
   await page.mouse.move(box.x + box.width * from, y);
   await page.mouse.down();

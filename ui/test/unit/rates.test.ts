@@ -39,7 +39,7 @@ test("cores are right for windows of 1 s to 10 min, aligned or not", () => {
       // Where a tenth of a step is more than a window, one may be in the next bucket.
       const tolerance = windowS * 10 <= steps.stepS ? (1.5 * windowS) / steps.stepS + 0.001 : 0.05;
       for (const value of inner) assert.ok(Math.abs(value - 1.5) < tolerance, `${windowS}+${phaseS} s over ${hours} h in steps of ${JSON.stringify(steps)}: ${value} cores`);
-      const average = averageOf(spans, spans, windowS) / 1e9;
+      const average = averageOf(spans, spans, windowS, steps.stepS) / 1e9;
       assert.ok(Math.abs(average - 1.5) < 0.1, `${windowS}+${phaseS} s over ${hours} h: ${average} cores on average`);
     }
   }
@@ -69,9 +69,11 @@ test("points become a dense line from the first datum to the last window that is
 test("a service of longer windows is averaged over its own, an idle one over all", () => {
   const span = (from: number, until: number, value: number): Span => ({ fromMs: from * 1e3, untilMs: until * 1e3, value });
   const all = [span(0, 10, 10), span(890, 900, 10)];
-  assert.equal(averageOf([span(50, 110, 60), span(110, 850, 740)], all, 60), 1);
-  assert.equal(averageOf([span(400, 410, 9)], all, 10), 0.01);
-  assert.equal(averageOf([], all, 10), 0);
+  assert.equal(averageOf([span(50, 110, 60), span(110, 850, 740)], all, 60, 10), 1);
+  assert.equal(averageOf([span(400, 410, 9)], all, 10, 10), 0.01);
+  // Others' first and last points are known to a step: this is no idleness.
+  assert.equal(averageOf([span(350, 650, 300)], [span(0, 1000, 1), span(350, 650, 300)], 300, 60), 1);
+  assert.equal(averageOf([], all, 10, 10), 0);
 });
 
 test("layers of different windows stand on one grid", () => {
