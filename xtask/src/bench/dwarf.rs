@@ -17,7 +17,7 @@ use crate::progress::{say, step};
 
 const SECONDS: u64 = 60;
 /// Units and functions of each: together 200 MB.
-const N_UNITS: usize = 40;
+const N_UNITS: usize = 58;
 const N_FUNCTIONS: usize = 6000;
 const LEAST_FILE_BYTES: u64 = 200_000_000;
 const LEAST_DWARF_BYTES: u64 = 150_000_000;
